@@ -1,0 +1,420 @@
+package agents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/turn"
+	"github.com/shoal-fabric/shoal/wire"
+)
+
+// question is a call of an agent as it crosses the wire.
+type question struct {
+	Key     []byte       `cbor:"k"`
+	Method  string       `cbor:"m"`
+	Payload []byte       `cbor:"p,omitempty"`
+	Read    bool         `cbor:"r,omitempty"`
+	Request turn.Request `cbor:"q,omitzero"`
+	From    turn.Source  `cbor:"f,omitzero"` // a message out of another agent's outbox
+	Caller  string       `cbor:"c,omitempty"`
+	Chain   chain        `cbor:"h,omitzero"`
+}
+
+// chain is the way a call came: which agents wait for it.
+type chain struct {
+	Trace  string   `cbor:"t,omitempty"`
+	Agents [][]byte `cbor:"a,omitempty"`
+}
+
+// answer is what a keeper says to a question.
+type answer struct {
+	Reply []byte `cbor:"r,omitempty"`
+	Done  bool   `cbor:"d,omitempty"` // Reply is the reply; else it is elsewhere
+	place
+	// Failure is what the keeper has against the question: other errors are those of the way to it.
+	Failure *wire.Error `cbor:"x,omitempty"`
+}
+
+// place says where an agent is, as somebody believes.
+type place struct {
+	Leader  shoal.PeerID   `cbor:"l,omitempty"`
+	Epoch   uint64         `cbor:"e,omitempty"`
+	Keepers []shoal.PeerID `cbor:"k,omitempty"`
+	Order   order          `cbor:"o,omitzero"`
+}
+
+// order says which of two beliefs is later: by generation, then configuration, then term.
+type order struct {
+	Generation uint64 `cbor:"g"`
+	Conf       uint64 `cbor:"c"`
+	Term       uint64 `cbor:"t"`
+}
+
+func (o order) less(p order) bool {
+	switch {
+	case o.Generation != p.Generation:
+		return o.Generation < p.Generation
+	case o.Conf != p.Conf:
+		return o.Conf < p.Conf
+	}
+	return o.Term < p.Term
+}
+
+// callTime bounds a call whose caller names no deadline.
+const callTime = 30 * time.Second
+
+// Call implements shoal.Agents.
+func (a *Agents) Call(ctx context.Context, agent string, r shoal.CallRequest) ([]byte, error) {
+	if len(r.Payload) > turn.MaxPayload {
+		return nil, shoal.E(shoal.Invalid, "call "+agent, fmt.Sprintf("a payload of %d bytes, more than the limit of %d",
+			len(r.Payload), turn.MaxPayload), "put it as data and pass its CID")
+	}
+	if r.Method == "" || len(r.Method) > turn.MaxName {
+		return nil, shoal.E(shoal.Invalid, "call "+agent, "no method, or one whose name is too long", "name the method after the agent")
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTime)
+		defer cancel()
+	}
+	for try := 0; ; try++ {
+		key, err := a.Resolve(ctx, agent)
+		if err != nil {
+			return nil, err
+		}
+		out, err := a.callKey(ctx, key, agent, r)
+		if try == 0 && shoal.KindOf(err) == shoal.NotFound && a.names.renamed(agent, a.Members.Root()) {
+			continue // the name may have another key by now
+		}
+		return out, err
+	}
+}
+
+func (a *Agents) callKey(ctx context.Context, key shoal.Key, agent string, r shoal.CallRequest) ([]byte, error) {
+	q := question{Key: []byte(key), Method: r.Method, Payload: r.Payload, Read: r.Read, Caller: string(a.Peers.Self())}
+	switch {
+	case r.Read:
+	case r.Request != "":
+		q.Request = turn.Named(r.Request)
+	default:
+		var done func()
+		q.Request, done = a.sessions.request(key, a.cfg.Now())
+		defer done()
+	}
+	out, err := a.ask(ctx, key, &q)
+	return out, called(agent, r.Method, q.Request, err)
+}
+
+// called says which call failed, and how to ask again when it is not known what came of it.
+func called(agent, method string, r turn.Request, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = shoal.Wrap(shoal.Unavailable, "call "+agent+" "+method, err)
+	var e *shoal.Error
+	if errors.As(err, &e) && r.Session != "" && e.Try == "" {
+		switch e.Kind {
+		case shoal.Timeout, shoal.Unavailable, shoal.Canceled:
+			if id, named := strings.CutPrefix(r.Session, "id:"); named {
+				e.Try = "what came of it is not known: call again with --request-id " + id + ", it will not happen twice"
+			} else {
+				e.Try = "what came of it is not known; with --request-id a call can be repeated safely"
+			}
+		}
+	}
+	return err
+}
+
+// ask brings a question to whoever leads the agent, following what keepers say of one another, until ctx
+// ends. Asking again is safe: the question bears the request's name.
+func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, error) {
+	var last error
+	var body []byte
+	tried := map[shoal.PeerID]int{}
+	for wait, round := 10*time.Millisecond, 0; ; round++ {
+		to, err := a.target(ctx, key, tried)
+		if err == nil {
+			tried[to]++
+			var ans *answer
+			if to == a.Peers.Self() {
+				ans, err = a.serve(ctx, to, q)
+			} else {
+				if body == nil {
+					body = wire.Marshal(q)
+				}
+				ans, err = a.try(ctx, key, to, body)
+			}
+			switch {
+			case err == nil && ans.Done:
+				a.places.note(key, ans.place)
+				return ans.Reply, nil
+			case err == nil:
+				a.places.moved(key, to, ans.place)
+				if ans.Leader != "" && ans.Leader != to && tried[ans.Leader] < 3 {
+					continue // at once
+				}
+				last = shoal.E(shoal.Unavailable, "", "no keeper leads it now", "")
+			case !again(err):
+				return nil, err
+			default:
+				a.places.failed(key, to)
+				last = err
+			}
+		} else if last == nil || shoal.KindOf(err) == shoal.NotFound {
+			last = err
+		}
+		if round > 3 && shoal.KindOf(last) == shoal.NotFound {
+			return nil, last
+		}
+		select {
+		case <-time.After(wait):
+			wait = min(2*wait, 250*time.Millisecond)
+		case <-ctx.Done():
+			if last == nil {
+				last = ctx.Err()
+			}
+			return nil, timedOut(ctx, last)
+		}
+	}
+}
+
+// timedOut tells the end of the caller's patience, with the last thing that went wrong.
+func timedOut(ctx context.Context, last error) error {
+	kind := shoal.KindOf(ctx.Err())
+	if kind == shoal.KindOf(last) {
+		return last
+	}
+	why := "the deadline passed"
+	if kind == shoal.Canceled {
+		why = "the caller gave up"
+	}
+	return &shoal.Error{Kind: kind, Why: why + "; last: " + last.Error(), Err: ctx.Err()}
+}
+
+// again reports whether an error leaves the chance that another keeper, or a later moment, does better.
+func again(err error) bool {
+	switch shoal.KindOf(err) {
+	case shoal.Unavailable, shoal.Overloaded:
+		return true
+	}
+	return false
+}
+
+// second is after how long without an answer another keeper is asked as well.
+const second = 700 * time.Millisecond
+
+// try asks one keeper. If that takes long, the others are asked besides: the peer may be gone without a word,
+// or the agent may have another leader by now. Asking twice is safe.
+func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body []byte) (*answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var better atomic.Pointer[answer]
+	hedge := time.AfterFunc(second, func() {
+		if ans := a.others(ctx, key, to, body); ans != nil {
+			better.Store(ans)
+			cancel()
+		}
+	})
+	ans, err := a.askPeer(ctx, to, body)
+	hedge.Stop()
+	if b := better.Load(); err != nil && b != nil {
+		return b, nil
+	}
+	return ans, err
+}
+
+// others asks the keepers but for one, until one of them answers the question or names another leader.
+func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, body []byte) *answer {
+	for ctx.Err() == nil {
+		at, _ := a.places.get(key)
+		for _, p := range at.Keepers {
+			if p == but {
+				continue
+			}
+			one, cancel := context.WithTimeout(ctx, patience+second)
+			ans, err := a.askPeer(one, p, body)
+			cancel()
+			if err == nil && (ans.Done || ans.Leader != "" && ans.Leader != but) {
+				return ans
+			}
+		}
+		select {
+		case <-time.After(second / 4):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// askPeer asks a keeper, which may be this node itself. A peer that cannot be reached, or is no member any more, is
+// Unavailable: others may answer.
+func (a *Agents) askPeer(ctx context.Context, to shoal.PeerID, body []byte) (*answer, error) {
+	b, err := a.Peers.Ask(ctx, to, "agents.call", body)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, err
+	case err != nil && !again(err):
+		return nil, &shoal.Error{Kind: shoal.Unavailable, What: "keeper " + to.Short(), Why: err.Error(), Err: err}
+	case err != nil:
+		return nil, err
+	}
+	var ans answer
+	if err := wire.Unmarshal("answer of an agent", b, &ans); err != nil {
+		return nil, err
+	}
+	if ans.Failure != nil {
+		return nil, ans.Failure.Err()
+	}
+	return &ans, nil
+}
+
+// places remembers where agents were found: the newest belief for each, the least used forgotten.
+type places struct {
+	mu   sync.Mutex
+	list map[shoal.Key]*place
+}
+
+const maxPlaces = 1 << 16
+
+func (p *places) get(key shoal.Key) (place, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at := p.list[key]; at != nil {
+		return *at, true
+	}
+	return place{}, false
+}
+
+func (p *places) note(key shoal.Key, at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.list[key]
+	if old != nil && at.Order.less(old.Order) {
+		return
+	}
+	if old != nil && len(at.Keepers) == 0 {
+		at.Keepers = old.Keepers
+	}
+	if old == nil && len(p.list) >= maxPlaces {
+		for k := range p.list { // any
+			delete(p.list, k)
+			break
+		}
+	}
+	p.list[key] = &at
+}
+
+// moved notes what a keeper said who does not lead.
+func (p *places) moved(key shoal.Key, from shoal.PeerID, at place) {
+	p.mu.Lock()
+	old := p.list[key]
+	if old != nil && old.Leader == from {
+		old.Leader = ""
+	}
+	p.mu.Unlock()
+	if at.Leader == from {
+		at.Leader = ""
+	}
+	if len(at.Keepers) > 0 {
+		p.note(key, at)
+	}
+}
+
+// failed notes that a peer cannot be reached.
+func (p *places) failed(key shoal.Key, peer shoal.PeerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old := p.list[key]; old != nil && old.Leader == peer {
+		old.Leader = ""
+	}
+}
+
+func (p *places) forget(key shoal.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.list, key)
+}
+
+// target chooses whom to ask next: the leader if one is known, else the keeper asked least so far.
+func (a *Agents) target(ctx context.Context, key shoal.Key, tried map[shoal.PeerID]int) (shoal.PeerID, error) {
+	at, ok := a.places.get(key)
+	if ok && at.Leader != "" && tried[at.Leader] < 20 {
+		return at.Leader, nil
+	}
+	if !ok || len(at.Keepers) == 0 || exhausted(at.Keepers, tried) {
+		found, err := a.locate(ctx, key)
+		if err != nil && !ok {
+			return "", err
+		}
+		if err == nil {
+			at.Keepers = found
+			a.places.note(key, place{Keepers: found, Order: at.Order})
+		}
+	}
+	return slices.MinFunc(at.Keepers, func(x, y shoal.PeerID) int { return tried[x] - tried[y] }), nil
+}
+
+// exhausted reports whether all keepers were asked twice in vain, so that newer ones should be looked for.
+func exhausted(keepers []shoal.PeerID, tried map[shoal.PeerID]int) bool {
+	return !slices.ContainsFunc(keepers, func(p shoal.PeerID) bool { return tried[p]%4 != 3 })
+}
+
+// sessions numbers this node's calls, within a session for each agent.
+type sessions struct {
+	mu     sync.Mutex
+	unique string
+	made   uint64
+	list   map[shoal.Key]*callSession
+}
+
+type callSession struct {
+	name string
+	last uint64
+	open map[uint64]bool // not answered yet
+	done uint64          // all numbers below have their replies
+	used time.Time
+}
+
+const maxSessions = 1 << 14
+
+// request names the next call of an agent; done must be called when its outcome is known to the caller.
+func (s *sessions) request(key shoal.Key, now time.Time) (r turn.Request, done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cs := s.list[key]
+	if cs != nil && now.Sub(cs.used) > turn.Retention/2 {
+		cs = nil
+	}
+	if cs == nil {
+		if len(s.list) >= maxSessions {
+			for k, old := range s.list { // any that waits for nothing
+				if len(old.open) == 0 {
+					delete(s.list, k)
+					break
+				}
+			}
+		}
+		s.made++
+		cs = &callSession{name: turn.Session(now.UnixMilli(), fmt.Sprintf("%s.%d", s.unique, s.made)), done: 1, open: map[uint64]bool{}}
+		s.list[key] = cs
+	}
+	cs.used = now
+	cs.last++
+	n := cs.last
+	cs.open[n] = true
+	return turn.Request{Session: cs.name, Number: n, Done: cs.done}, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(cs.open, n)
+		for cs.done <= cs.last && !cs.open[cs.done] {
+			cs.done++
+		}
+	}
+}

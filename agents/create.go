@@ -1,0 +1,466 @@
+package agents
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/directory"
+	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/wire"
+)
+
+// CreateOptions say what agent is wanted.
+type CreateOptions struct {
+	Name     string
+	Code     string // CID of a module, which this node can fetch
+	Replicas int    // 1, 3 or 5; 0: 3
+	Strict   bool   // refuse rather than begin with fewer keepers
+}
+
+// Created is what came of a birth.
+type Created struct {
+	Key     string         `json:"key"`
+	Name    string         `json:"name"`
+	Keepers []shoal.PeerID `json:"keepers"`
+	Note    string         `json:"note,omitempty"`
+}
+
+// names remembers keys of names, and directories of owners.
+type names struct {
+	mu     sync.Mutex
+	list   map[string]known
+	owners map[shoal.PeerID]shoal.Key
+}
+
+type known struct {
+	key shoal.Key
+	at  time.Time
+}
+
+const (
+	nameLife = 10 * time.Second // a name may get another key: after so long it is looked up again
+	maxNames = 1 << 14
+)
+
+// Resolve returns the key of an agent, given by key, as "name" or as "owner/name".
+func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
+	key, owner, name, err := parseAgent(agent)
+	if err != nil || key != "" {
+		return key, err
+	}
+	if owner == "" {
+		owner = a.Members.Root()
+	}
+	full := string(owner) + "/" + name
+	a.names.mu.Lock()
+	k, ok := a.names.list[full]
+	a.names.mu.Unlock()
+	if ok && time.Since(k.at) < nameLife {
+		return k.key, nil
+	}
+	if name == directoryName {
+		return a.directoryOf(ctx, owner)
+	}
+	e, err := a.find(ctx, owner, name)
+	if err != nil {
+		return "", err
+	}
+	if e.Pending { // its creator went away: finish what it began
+		if _, err := a.finish(ctx, owner, e); err != nil {
+			return "", shoal.Wrap(shoal.Unavailable, "agent "+name, err)
+		}
+	}
+	a.names.note(full, shoal.Key(e.Key))
+	return shoal.Key(e.Key), nil
+}
+
+func (n *names) note(full string, key shoal.Key) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.list) >= maxNames {
+		clear(n.list)
+	}
+	n.list[full] = known{key, time.Now()}
+}
+
+// renamed forgets what is known of a name, and reports whether there was anything to forget.
+func (n *names) renamed(agent string, root shoal.PeerID) bool {
+	key, owner, name, err := parseAgent(agent)
+	if err != nil || key != "" {
+		return false
+	}
+	if owner == "" {
+		owner = root
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	full := string(owner) + "/" + name
+	_, ok := n.list[full]
+	delete(n.list, full)
+	return ok
+}
+
+// askDirectory asks an owner's directory.
+func (a *Agents) askDirectory(ctx context.Context, owner shoal.PeerID, method string, q directory.Question, read bool, out any) error {
+	key, err := a.directoryOf(ctx, owner)
+	if err != nil {
+		return err
+	}
+	ask := question{Key: []byte(key), Method: method, Payload: wire.Marshal(q), Read: read, Caller: string(a.Peers.Self())}
+	if !read {
+		var done func()
+		ask.Request, done = a.sessions.request(key, a.cfg.Now())
+		defer done()
+	}
+	b, err := a.ask(ctx, key, &ask)
+	if err != nil || out == nil {
+		return err
+	}
+	return wire.Unmarshal("answer of a directory", b, out)
+}
+
+func (a *Agents) find(ctx context.Context, owner shoal.PeerID, name string) (*directory.Entry, error) {
+	var e directory.Entry
+	return &e, a.askDirectory(ctx, owner, "find", directory.Question{Name: name}, true, &e)
+}
+
+// List returns the names in an owner's directory ("": the fabric's), in order, after one of them.
+func (a *Agents) List(ctx context.Context, owner shoal.PeerID, after string, limit int) (list []directory.Entry, err error) {
+	if owner == "" {
+		owner = a.Members.Root()
+	}
+	return list, a.askDirectory(ctx, owner, "list", directory.Question{After: after, Limit: limit}, true, &list)
+}
+
+// Create has an agent be born: its name is taken first, by compare-and-swap; then its keepers are told; then
+// the name says that it lives. Exists: the name has another agent.
+func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) {
+	what := "create agent " + o.Name
+	if o.Replicas == 0 {
+		o.Replicas = 3
+	}
+	if o.Replicas < 1 || o.Replicas > MaxReplicas || o.Replicas%2 == 0 {
+		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("%d keepers are impossible", o.Replicas), "ask for 1, 3 or 5")
+	}
+	if err := directory.CheckName(o.Name); err != nil {
+		return nil, err
+	}
+	if o.Name == directoryName {
+		return nil, shoal.E(shoal.Invalid, what, "the name is that of the owner's directory", "choose another")
+	}
+	if err := a.keepCode(ctx, o.Code, a.Peers.Self()); err != nil { // the other keepers fetch it from here
+		return nil, shoal.Wrap(shoal.Invalid, what, err)
+	}
+	if _, err := a.behaviour(ctx, o.Code); err != nil {
+		return nil, shoal.Wrap(shoal.Invalid, what, err)
+	}
+	owner := a.Members.Root()
+	if e, err := a.find(ctx, owner, o.Name); err == nil { // before anything is made in vain
+		return nil, a.taken(ctx, owner, what, e)
+	} else if shoal.KindOf(err) != shoal.NotFound {
+		return nil, shoal.Wrap(shoal.Unavailable, what, err)
+	}
+	g := Genesis{
+		Fabric: a.Members.Fabric(), Owner: owner, Name: o.Name, Nonce: random(16), Code: o.Code, Replicas: o.Replicas,
+		At: a.cfg.Now().UnixMilli(),
+	}
+	var err error
+	if g.Keepers, err = a.choose(ctx, string(g.Nonce), o.Replicas, nil); err != nil {
+		return nil, shoal.Wrap(shoal.Unavailable, what, err)
+	}
+	if len(g.Keepers) < o.Replicas {
+		if o.Strict {
+			return nil, shoal.E(shoal.Refused, what, fmt.Sprintf("%d of %d keepers can be had", len(g.Keepers), o.Replicas),
+				"let more nodes join, or create it without --strict")
+		}
+		begin := 1 // of two neither may fail: one is better; others come as they join
+		if len(g.Keepers) >= 3 {
+			begin = 3
+		}
+		g.Keepers = g.Keepers[:begin]
+	}
+	sealed, key := g.seal(a.Key)
+	var e directory.Entry
+	if err := a.askDirectory(ctx, owner, "birth", directory.Question{Name: o.Name, Key: []byte(key), Genesis: sealed}, false, &e); err != nil {
+		return nil, shoal.Wrap(shoal.Unavailable, what, err)
+	}
+	if string(e.Key) != string(key) {
+		return nil, a.taken(ctx, owner, what, &e)
+	}
+	born, err := a.finish(ctx, owner, &e)
+	return born, shoal.Wrap(shoal.Unavailable, what, err)
+}
+
+// taken says that a name has an agent, whose birth is finished first if it was left half-way.
+func (a *Agents) taken(ctx context.Context, owner shoal.PeerID, what string, e *directory.Entry) error {
+	if e.Pending {
+		if _, err := a.finish(ctx, owner, e); err != nil {
+			return shoal.Wrap(shoal.Unavailable, what, err)
+		}
+	}
+	return shoal.E(shoal.Exists, what, "the name has an agent already, with key "+KeyText(shoal.Key(e.Key)), "choose another name")
+}
+
+// finish brings a pending birth to its end: the same whoever does it, and however often.
+func (a *Agents) finish(ctx context.Context, owner shoal.PeerID, e *directory.Entry) (*Created, error) {
+	g, key, _, err := openGenesis(a.Members.Fabric(), e.Genesis)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.birth(ctx, g, e.Genesis); err != nil {
+		return nil, err
+	}
+	if err := a.askDirectory(ctx, owner, "live", directory.Question{Name: e.Name, Key: e.Key}, false, nil); err != nil {
+		return nil, err
+	}
+	c := &Created{Key: KeyText(key), Name: e.Name, Note: shortOf(g.Replicas, len(g.Keepers))}
+	for _, k := range g.Keepers {
+		c.Keepers = append(c.Keepers, k.Peer)
+	}
+	a.places.note(key, place{Keepers: c.Keepers, Order: order{Generation: 1}})
+	a.names.note(string(owner)+"/"+e.Name, key)
+	return c, nil
+}
+
+// shortOf says in words what it means that there are fewer keepers than wanted.
+func shortOf(want, have int) string {
+	switch {
+	case have >= want:
+		return ""
+	case have == 1:
+		return fmt.Sprintf("1 of %d keepers: lost with its machine; others are added as members join", want)
+	}
+	return fmt.Sprintf("%d of %d keepers; others are added as members join", have, want)
+}
+
+// birth tells the first keepers; it is done when a majority has the agent on disk.
+func (a *Agents) birth(ctx context.Context, g *Genesis, sealed []byte) error {
+	errs := make(chan error, len(g.Keepers))
+	for _, k := range g.Keepers {
+		a.work.Go(func() {
+			if k.Peer == a.Peers.Self() {
+				errs <- a.bear(ctx, a.Peers.Self(), sealed)
+				return
+			}
+			ask, cancel := context.WithTimeout(ctx, birthTime)
+			defer cancel()
+			_, err := a.Peers.Ask(ask, k.Peer, "agents.birth", sealed)
+			errs <- err
+		})
+	}
+	ok, last := 0, error(nil)
+	for range g.Keepers {
+		if err := <-errs; err != nil {
+			last = err
+		} else {
+			ok++
+		}
+	}
+	if ok > len(g.Keepers)/2 {
+		return nil
+	}
+	return shoal.Wrap(shoal.Unavailable, fmt.Sprintf("%d of its %d keepers have it", ok, len(g.Keepers)), last)
+}
+
+// birthTime bounds what one keeper needs for a birth: above all to fetch the module.
+const birthTime = 20 * time.Second
+
+func (a *Agents) onBirth(ctx context.Context, from shoal.PeerID, sealed []byte) ([]byte, error) {
+	return nil, a.bear(ctx, from, sealed)
+}
+
+// bear makes this node a keeper of an agent that is being born. Repeating it is no error.
+func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) error {
+	g, key, signer, err := openGenesis(a.Members.Fabric(), sealed)
+	if err != nil {
+		return err
+	}
+	what := "birth of " + g.Name
+	if signer != g.Owner && !a.member(signer) {
+		return shoal.E(shoal.Refused, what, "signed by nobody of this fabric", "")
+	}
+	if !slices.Contains(g.Keepers, group.Keeper{Peer: a.Peers.Self(), Store: a.store.name}) {
+		return shoal.E(shoal.Refused, what, "this node's disk is not the one that was asked", "create the agent anew")
+	}
+	if gone, err := a.store.gone(key); err != nil || gone {
+		if err == nil {
+			err = shoal.E(shoal.Refused, what, "an agent with that key was removed", "create it anew")
+		}
+		return err
+	}
+	if _, ok, err := a.Table.Get(indexKey(key)); err != nil || ok {
+		return err
+	}
+	if err := a.keepCode(ctx, g.Code, from); err != nil {
+		return shoal.Wrap(shoal.Unavailable, what, err)
+	}
+	st := group.Birth(g.Keepers)
+	if err := a.writer.commit(a.ctx, a.store.all(key, record{Genesis: sealed, Generation: st.Generation}, st)); err != nil {
+		return err
+	}
+	a.work.Go(func() { // so that a first call, or a takeover, need not wait for it
+		ctx, cancel := context.WithTimeout(a.ctx, time.Minute)
+		defer cancel()
+		if _, err := a.behaviour(ctx, g.Code); err != nil && ctx.Err() == nil {
+			a.cfg.Log.Warn("agent: its code is not ready here", "agent", g.Name, "err", err)
+		}
+	})
+	return a.Directory.Provide(a.ctx, key)
+}
+
+func (a *Agents) member(p shoal.PeerID) bool {
+	return p == a.Peers.Self() || p == a.Members.Root() ||
+		slices.ContainsFunc(a.Members.Table(), func(m shoal.Member) bool { return m.ID == p })
+}
+
+// willing is what a node says when it is asked to keep agents.
+type willing struct {
+	Store string `cbor:"s"`
+}
+
+func (a *Agents) onKeep(context.Context, shoal.PeerID, []byte) ([]byte, error) {
+	return wire.Marshal(willing{Store: a.store.name}), nil
+}
+
+// choose returns up to n peers that will keep an agent: this node first, as who makes an agent is likely to
+// call it, then others in zones of their own, by the hash of salt.
+func (a *Agents) choose(ctx context.Context, salt string, n int, without []shoal.PeerID) ([]group.Keeper, error) {
+	var others []shoal.Member
+	for _, m := range a.Members.Table() {
+		if m.State == shoal.Alive && !slices.Contains(without, m.ID) && !a.departs(m.ID) {
+			others = append(others, m)
+		}
+	}
+	rank := func(p shoal.PeerID) uint64 {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(salt))
+		_, _ = h.Write([]byte(p))
+		return h.Sum64()
+	}
+	slices.SortFunc(others, func(x, y shoal.Member) int {
+		if rx, ry := rank(x.ID), rank(y.ID); rx != ry {
+			if rx < ry {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(string(x.ID), string(y.ID))
+	})
+	var out []group.Keeper
+	zones := map[string]bool{}
+	if !slices.Contains(without, a.Peers.Self()) && !a.leaving.Load() {
+		out = append(out, group.Keeper{Peer: a.Peers.Self(), Store: a.store.name})
+		zones[a.Members.Self().Attributes.Labels["zone"]] = true
+	}
+	for _, apart := range []bool{true, false} {
+		for _, m := range others {
+			zone := m.Attributes.Labels["zone"]
+			if len(out) >= n || slices.ContainsFunc(out, func(k group.Keeper) bool { return k.Peer == m.ID }) || apart && zone != "" && zones[zone] {
+				continue
+			}
+			ask, cancel := context.WithTimeout(ctx, time.Second)
+			b, err := a.Peers.Ask(ask, m.ID, "agents.keep", nil)
+			cancel()
+			var w willing
+			if err != nil || wire.Unmarshal("answer to keep", b, &w) != nil || w.Store == "" {
+				continue
+			}
+			zones[zone] = true
+			out = append(out, group.Keeper{Peer: m.ID, Store: w.Store})
+		}
+	}
+	return out, ctx.Err()
+}
+
+// FoundOwner makes the directory of an owner whose key this node has, unless there is one already.
+func (a *Agents) FoundOwner(root ed25519.PrivateKey, owner shoal.PeerID) error {
+	if _, ok, err := a.Table.Get(ownerKey(owner)); err != nil || ok {
+		return err
+	}
+	g := Genesis{
+		Fabric: a.Members.Fabric(), Owner: owner, Name: directoryName, Nonce: make([]byte, 16), Code: DirectoryCode, Replicas: 3,
+		Keepers: []group.Keeper{{Peer: a.Peers.Self(), Store: a.store.name}}, At: a.cfg.Now().UnixMilli(),
+	}
+	sealed, key := g.seal(root)
+	rec := sealOwnerRecord(root, ownerRecord{Fabric: g.Fabric, Directory: []byte(key), Number: 1, Genesis: sealed})
+	st := group.Birth(g.Keepers)
+	batch := append(a.store.all(key, record{Genesis: sealed, Generation: st.Generation}, st), shoal.Write{Key: ownerKey(owner), Value: rec})
+	if err := a.Table.Commit(true, batch...); err != nil {
+		return err
+	}
+	return a.Directory.Provide(a.ctx, key)
+}
+
+// directoryOf returns the key of an owner's directory: as this node knows, or as a member says with the
+// owner's signature.
+func (a *Agents) directoryOf(ctx context.Context, owner shoal.PeerID) (shoal.Key, error) {
+	a.names.mu.Lock()
+	key := a.names.owners[owner]
+	a.names.mu.Unlock()
+	if key != "" {
+		return key, nil
+	}
+	sealed, ok, err := a.Table.Get(ownerKey(owner))
+	if err != nil {
+		return "", err
+	}
+	if !ok {
+		if sealed, err = a.askOwner(ctx, owner); err != nil {
+			return "", err
+		}
+	}
+	r, err := openOwner(a.Members.Fabric(), owner, sealed)
+	if err != nil {
+		return "", err
+	}
+	if !ok {
+		if err := a.Table.Commit(true, shoal.Write{Key: ownerKey(owner), Value: sealed}); err != nil {
+			return "", err
+		}
+	}
+	a.names.mu.Lock()
+	defer a.names.mu.Unlock()
+	a.names.owners[owner] = shoal.Key(r.Directory)
+	return shoal.Key(r.Directory), nil
+}
+
+// askOwner asks members for the signed record of an owner.
+func (a *Agents) askOwner(ctx context.Context, owner shoal.PeerID) ([]byte, error) {
+	last := error(shoal.E(shoal.NotFound, "owner "+owner.Short(), "no member that answers knows the owner's directory",
+		"check the owner's name, and that the node is connected ('shoal peers')"))
+	for _, m := range a.Members.Table() {
+		if m.State != shoal.Alive {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, time.Second)
+		b, err := a.Peers.Ask(ask, m.ID, "agents.owner", []byte(owner))
+		cancel()
+		if err == nil {
+			if _, err = openOwner(a.Members.Fabric(), owner, b); err == nil {
+				return b, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if shoal.KindOf(err) != shoal.NotFound {
+			last = err
+		}
+	}
+	return nil, last
+}
+
+func (a *Agents) onOwner(_ context.Context, _ shoal.PeerID, req []byte) ([]byte, error) {
+	b, ok, err := a.Table.Get(ownerKey(shoal.PeerID(req)))
+	if err == nil && !ok {
+		err = shoal.E(shoal.NotFound, "owner "+shoal.PeerID(req).Short(), "not known here", "")
+	}
+	return b, err
+}

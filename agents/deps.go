@@ -1,0 +1,84 @@
+package agents
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/group"
+)
+
+// MaxReplicas is the greatest number of keepers.
+const MaxReplicas = 5
+
+// Members is what this room asks of the member table.
+type Members interface {
+	Fabric() string
+	Root() shoal.PeerID
+	Table() []shoal.Member // the others
+	Self() shoal.Member
+}
+
+// Code makes a module ready to run as an agent, fetching and compiling it if need be. Invalid: it is no
+// module, or none that can be an agent.
+type Code interface {
+	// Keep brings a module here, durably: a keeper must not depend on another for the agent's code. from are peers
+	// that have it.
+	Keep(ctx context.Context, module string, from ...shoal.PeerID) error
+	Behaviour(ctx context.Context, module string) (shoal.Behaviour, error)
+}
+
+// Deps are what this room needs of others. All must be set.
+type Deps struct {
+	Peers     shoal.Peers
+	Directory shoal.Directory
+	Table     shoal.Table
+	Members   Members
+	Code      Code
+	Key       ed25519.PrivateKey // the node's own: signs births
+	// Boottime reads a clock that goes on while the machine is suspended and never steps.
+	Boottime func() time.Duration
+}
+
+// Config has a default for every zero.
+type Config struct {
+	Lease     time.Duration // of leaders; the same on all nodes; default 1.5 s
+	Beat      time.Duration // between signs of life to peers that share agents in use; default 300 ms
+	Suspect   time.Duration // without an answer to one; default 1.5 s
+	Idle      time.Duration // after which an agent sleeps; default 30 s
+	Replace   time.Duration // a keeper gone for so long is replaced; default 60 s
+	TurnTime  time.Duration // of one turn at most; default 10 s
+	StateMax  uint64        // bytes that an agent may keep; default 1 GiB
+	Mailbox   int           // messages that wait for one agent; default 1024
+	Awake     int           // agents in memory at once; default 16,384
+	Inflight  int           // turns of one agent staged and not yet committed; default 256
+	TailBytes int           // of an agent's log that is kept for members that are behind; default 1 MiB
+	Log       *slog.Logger  // nil: discard
+	Now       func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	c.Lease = cmp.Or(c.Lease, 1500*time.Millisecond)
+	c.Beat = cmp.Or(c.Beat, 300*time.Millisecond)
+	c.Suspect = cmp.Or(c.Suspect, 1500*time.Millisecond)
+	c.Idle = cmp.Or(c.Idle, 30*time.Second)
+	c.Replace = cmp.Or(c.Replace, time.Minute)
+	c.TurnTime = cmp.Or(c.TurnTime, 10*time.Second)
+	c.StateMax = cmp.Or(c.StateMax, 1<<30)
+	c.Mailbox = cmp.Or(c.Mailbox, 1024)
+	c.Awake = cmp.Or(c.Awake, 16384)
+	c.Inflight = cmp.Or(c.Inflight, 256)
+	c.TailBytes = cmp.Or(c.TailBytes, 1<<20)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func (a *Agents) instant() group.Instant { return group.Instant(a.Boottime()) }

@@ -1,0 +1,463 @@
+package agents
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/turn"
+)
+
+// mail is a message that waits for its turn.
+type mail struct {
+	m      turn.Message
+	caller string
+	chain  chain
+	ctx    context.Context               // of the caller: a turn whose caller is gone by then is not begun
+	done   func(reply []byte, err error) // told once, under the actor's lock: it must not wait
+}
+
+// post puts a message into the mailbox. The caller holds mu.
+func (x *actor) put(m *mail) error {
+	if len(x.mail) >= x.a.cfg.Mailbox {
+		return &shoal.Error{
+			Kind: shoal.Overloaded, What: "agent " + x.genesis.Name, Why: fmt.Sprintf("%d messages wait for it", len(x.mail)),
+			Try: "try again later", RetryAfter: 100 * time.Millisecond,
+		}
+	}
+	x.mail = append(x.mail, m)
+	x.work()
+	return nil
+}
+
+// work has somebody process the mailbox. The caller holds mu.
+func (x *actor) work() {
+	if !x.working && x.open && len(x.mail) > 0 {
+		x.working = true
+		x.a.work.Go(x.worker)
+	}
+}
+
+// worker runs one turn after the other, each on the staged state of those before it, whose commits it does
+// not wait for.
+func (x *actor) worker() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for x.open && len(x.mail) > 0 {
+		if n, _ := x.pipe.Depth(); n >= x.a.cfg.Inflight {
+			x.settled(0) // waits for one
+			continue
+		}
+		m := x.mail[0]
+		x.mail = x.mail[1:]
+		x.used = x.a.instant()
+		x.turn(m)
+	}
+	x.working = false
+	if !x.open {
+		for _, m := range x.mail {
+			m.done(nil, notHere())
+		}
+		x.mail = nil
+		if x.inst != nil { // its memory may have what never came to be
+			x.inst.Close()
+			x.inst = nil
+		}
+	}
+}
+
+// notHere is told to callers whose message was not begun.
+func notHere() error {
+	return &shoal.Error{Kind: shoal.Unavailable, What: "agent", Why: "it does not live here any more", RetryAfter: time.Millisecond}
+}
+
+// settled waits until no turn up to index is uncommitted, or for the next commit if index is 0, or the end of
+// the leadership. The caller holds mu, which is given up meanwhile.
+func (x *actor) settled(index uint64) {
+	for x.open {
+		n, _ := x.pipe.Depth()
+		if n == 0 || index > 0 && x.mark.Index >= index {
+			return
+		}
+		ch := make(chan struct{})
+		w := &x.waiting[0]
+		if index > 0 {
+			w = &x.waiting[len(x.waiting)-1]
+		}
+		then := w.done
+		w.done = func(err error) { then(err); close(ch) }
+		x.mu.Unlock()
+		<-ch
+		x.mu.Lock()
+		if index == 0 {
+			return
+		}
+	}
+}
+
+// turn processes one message. The caller holds mu, which is given up while the agent's code runs.
+func (x *actor) turn(m *mail) {
+	if m.ctx.Err() != nil {
+		m.done(nil, m.ctx.Err())
+		return
+	}
+	digest := turn.Digest(m.m.Method, m.m.Payload)
+	if done, err := x.seen(m, digest); done || err != nil {
+		if err != nil {
+			x.afterAll(m, nil, err)
+		}
+		return
+	}
+	epoch, life := x.epoch, x.life
+	now := time.UnixMilli(max(x.a.cfg.Now().UnixMilli(), x.lastTime()))
+	stage := turn.NewStage(locked{x, x.pipe}, now, x.a.cfg.StateMax, false)
+	x.mu.Unlock()
+	reply, err := x.run(life, m, stage, epoch, now)
+	var e *turn.Entry
+	if err == nil {
+		e, err = stage.Turn(m.m, reply)
+	}
+	x.mu.Lock()
+	if x.inst != nil && x.inst.Broken() {
+		x.instEpoch = 0
+	}
+	switch {
+	case !x.open || x.epoch != epoch:
+		m.done(nil, notHere()) // nothing of it counts: it may run again, elsewhere
+	case err == nil && x.propose(e, func(err error) {
+		if err != nil {
+			m.done(nil, err)
+		} else {
+			m.done(reply, nil)
+		}
+	}):
+		return
+	case err != nil:
+		x.afterAll(m, nil, err)
+	}
+	if shoal.KindOf(err) != shoal.NotFound {
+		x.instEpoch = 0 // its memory may have what never came to be
+	}
+}
+
+func (x *actor) lastTime() int64 {
+	m, err := turn.ReadMeta(x.pipe)
+	if err != nil {
+		return 0 // the turn's own reads will say so
+	}
+	return m.Time
+}
+
+// seen answers a message that was processed before. The caller holds mu.
+func (x *actor) seen(m *mail, digest []byte) (bool, error) {
+	if from := m.m.From; from.Number > 0 {
+		last, err := turn.Received(x.pipe, shoal.Key(from.Agent))
+		if err != nil {
+			return false, err
+		}
+		if last.Generation > from.Generation || last.Generation == from.Generation && last.Number >= from.Number {
+			x.afterAll(m, nil, nil)
+			return true, nil
+		}
+		return false, nil
+	}
+	if m.m.Request.Session == "" {
+		return false, nil
+	}
+	reply, done, err := turn.Lookup(x.pipe, m.m.Request, digest)
+	if done {
+		x.afterAll(m, reply, nil)
+	}
+	return done, err
+}
+
+// afterAll answers a message that writes nothing, once all turns that it may have seen the effect of are
+// durable. The caller holds mu.
+func (x *actor) afterAll(m *mail, reply []byte, err error) {
+	if n, _ := x.pipe.Depth(); n == 0 || len(x.waiting) == 0 {
+		m.done(reply, err)
+		return
+	}
+	w := &x.waiting[len(x.waiting)-1]
+	then := w.done
+	w.done = func(lost error) {
+		then(lost)
+		if lost != nil {
+			m.done(nil, lost)
+		} else {
+			m.done(reply, err)
+		}
+	}
+}
+
+// propose stages an entry and puts it into the log; false if that is impossible. The caller holds mu.
+func (x *actor) propose(e *turn.Entry, done func(error)) bool {
+	at, err := x.g.Propose(x.a.instant(), e.Encode())
+	if err != nil {
+		done(err)
+		x.flush()
+		return false
+	}
+	if _, err := x.pipe.Push(at.Index, e); err != nil {
+		done(err)
+		x.fail(err)
+		return false
+	}
+	x.waiting = append(x.waiting, waiting{at, done})
+	x.flush()
+	return true
+}
+
+// run has the agent's code process a message.
+func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, now time.Time) ([]byte, error) {
+	ctx := life
+	if d, ok := m.ctx.Deadline(); ok { // the time of the call bounds that of the turn, its end does not end it
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, d)
+		defer stop()
+	}
+	inst, err := x.instance(ctx, epoch) // which may have to be fetched and compiled first
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
+	defer cancel()
+	t := &shoal.Turn{
+		Agent: x.key, Method: m.m.Method, Payload: m.m.Payload, Caller: m.caller, Request: m.m.Request.String(),
+		Trace: m.chain.Trace, Epoch: epoch, Now: now, Seed: seed(x.key, epoch, m.m.Request.String()), State: s,
+	}
+	out := &effects{x: x, stage: s, mail: m}
+	t.Out = out
+	reply, err := inst.Turn(ctx, t)
+	x.keepLines(out.lines)
+	return reply, err
+}
+
+func seed(key shoal.Key, epoch uint64, request string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte(key), epoch), request...)
+}
+
+// instance returns the worker's instance for an epoch: one that saw turns of another, or of this one that
+// came to nothing, remembers what never was.
+func (x *actor) instance(ctx context.Context, epoch uint64) (shoal.Instance, error) {
+	if x.inst != nil && x.instEpoch == epoch {
+		return x.inst, nil
+	}
+	if x.inst != nil {
+		x.inst.Close()
+		x.inst = nil
+	}
+	code, err := x.behaviour(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if x.inst, err = code.Open(ctx); err != nil {
+		x.inst = nil
+		return nil, err
+	}
+	x.instEpoch = epoch
+	return x.inst, nil
+}
+
+// behaviour returns the agent's code, made ready when it is first asked for.
+func (x *actor) behaviour(ctx context.Context) (shoal.Behaviour, error) {
+	x.mu.Lock()
+	code := x.code
+	x.mu.Unlock()
+	if code != nil {
+		return code, nil
+	}
+	code, err := x.a.behaviour(ctx, x.genesis.Code)
+	if err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.code = code
+	return code, nil
+}
+
+// read runs a method that only reads, under the lease or after a round of the keepers.
+func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
+	x.mu.Lock()
+	x.used = x.a.instant()
+	if !x.g.Read(x.used) {
+		id, err := x.g.ReadIndex(x.used)
+		if err != nil {
+			x.mu.Unlock()
+			return nil, err
+		}
+		ch := make(chan bool, 1)
+		x.reads[id] = ch
+		x.flush()
+		x.mu.Unlock()
+		select {
+		case ok := <-ch:
+			if !ok {
+				return nil, notHere()
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		x.mu.Lock()
+	}
+	if !x.open {
+		x.mu.Unlock()
+		return nil, notHere()
+	}
+	epoch := x.epoch
+	var inst shoal.Instance
+	if n := len(x.readers); n > 0 {
+		inst, x.readers = x.readers[n-1], x.readers[:n-1]
+	}
+	x.mu.Unlock()
+	if inst == nil {
+		code, err := x.behaviour(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if inst, err = code.Open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
+	defer cancel()
+	now := x.a.cfg.Now()
+	s := turn.NewStage(locked{x, x.state}, now, x.a.cfg.StateMax, true)
+	out := &effects{x: x, stage: s, mail: &mail{m: turn.Message{Method: q.Method}, chain: q.Chain}, read: true}
+	reply, err := inst.Turn(ctx, &shoal.Turn{
+		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
+		Seed: random(16), Read: true, State: s, Out: out,
+	})
+	x.keepLines(out.lines)
+	if inst.Broken() {
+		inst.Close()
+		return reply, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.open && x.epoch == epoch && len(x.readers) < 16 {
+		x.readers = append(x.readers, inst)
+	} else {
+		inst.Close()
+	}
+	return reply, err
+}
+
+// locked reads a state under the actor's lock, while others change it.
+type locked struct {
+	x *actor
+	v turn.View
+}
+
+func (l locked) Get(key []byte) ([]byte, bool, error) {
+	l.x.mu.Lock()
+	defer l.x.mu.Unlock()
+	return l.v.Get(key)
+}
+
+func (l locked) Scan(low, high []byte) iter.Seq2[[]byte, turn.Cell] {
+	return func(yield func([]byte, turn.Cell) bool) {
+		l.x.mu.Lock()
+		defer l.x.mu.Unlock()
+		for k, c := range l.v.Scan(low, high) {
+			if !yield(k, c) {
+				return
+			}
+		}
+	}
+}
+
+// effects are what a turn does beyond its state.
+type effects struct {
+	x     *actor
+	stage *turn.Stage
+	mail  *mail
+	read  bool
+	calls int
+	lines []string
+}
+
+const (
+	maxDepth = 16 // agents that wait for one another
+	maxLines = 256
+	maxLine  = 4 << 10
+)
+
+// Call implements shoal.Effects: all that this agent did before is durable when the call leaves, so that
+// what it says cannot come from a future that never was.
+func (f *effects) Call(ctx context.Context, to, method string, payload []byte) ([]byte, error) {
+	what := "call " + to + " " + method
+	key, err := f.x.a.Resolve(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	q := question{Key: []byte(key), Method: method, Payload: payload, Read: f.read, Caller: KeyText(f.x.key), Chain: f.mail.chain}
+	q.Chain.Agents = append(q.Chain.Agents[:len(q.Chain.Agents):len(q.Chain.Agents)], []byte(f.x.key))
+	if err := q.Chain.admits(what, key); err != nil {
+		return nil, err
+	}
+	f.calls++
+	if !f.read {
+		r := f.mail.m.Request
+		if r.Session == "" {
+			r = f.mail.m.Derived(f.x.key)
+		}
+		q.Request = r.Derive(f.x.key, f.calls)
+	}
+	f.x.mu.Lock()
+	_, last := f.x.pipe.Depth()
+	if last > 0 {
+		f.x.settled(last)
+	}
+	open := f.x.open
+	f.x.mu.Unlock()
+	if !open {
+		return nil, notHere()
+	}
+	out, err := f.x.a.ask(ctx, key, &q)
+	return out, shoal.Wrap(shoal.Unavailable, what, err)
+}
+
+// admits refuses a call that would come back to an agent that waits for it, and chains that are too long.
+func (c chain) admits(what string, to shoal.Key) error {
+	way := ""
+	for _, k := range c.Agents {
+		way += KeyText(shoal.Key(k)) + " > "
+	}
+	for _, k := range c.Agents {
+		if shoal.Key(k) == to {
+			return shoal.E(shoal.Refused, what, "it waits for this very call: "+way+KeyText(to), "send a message instead of calling")
+		}
+	}
+	if len(c.Agents) > maxDepth {
+		return shoal.E(shoal.Refused, what, fmt.Sprintf("%d agents wait for one another: %s", len(c.Agents), way), "send a message instead of calling")
+	}
+	return nil
+}
+
+// Send implements shoal.Effects.
+func (f *effects) Send(to, method string, payload []byte) error {
+	ctx, cancel := context.WithTimeout(f.x.a.ctx, f.x.a.cfg.TurnTime)
+	defer cancel()
+	key, err := f.x.a.Resolve(ctx, to)
+	if err != nil {
+		return err
+	}
+	return f.stage.Send(key, method, payload)
+}
+
+// Timer implements shoal.Effects.
+func (f *effects) Timer(name string, delay time.Duration, method string, payload []byte) error {
+	return f.stage.Timer(name, delay, method, payload)
+}
+
+// Log implements shoal.Effects.
+func (f *effects) Log(line string) {
+	if len(f.lines) < maxLines {
+		f.lines = append(f.lines, line[:min(len(line), maxLine)])
+	}
+}

@@ -1,0 +1,318 @@
+package agents
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/capability"
+	"github.com/shoal-fabric/shoal/shoaltest"
+)
+
+// world is some nodes over one network and directory in memory.
+type world struct {
+	t     testing.TB
+	net   *shoaltest.Network
+	dirs  *shoaltest.Directories
+	cfg   Config
+	root  ed25519.PrivateKey
+	nodes []*peer
+	begun time.Time
+
+	mu    sync.Mutex
+	state map[shoal.PeerID]shoal.MemberState
+}
+
+// peer is one node of a world. It may be killed and begun again, with its disk or without.
+type peer struct {
+	*Agents
+	w     *world
+	key   ed25519.PrivateKey
+	id    shoal.PeerID
+	net   *shoaltest.Node
+	table *shoaltest.Table
+	stop  context.CancelFunc
+	done  chan struct{}
+
+	mu       sync.Mutex
+	handlers map[string]any
+}
+
+// newWorld begins n nodes, the first of which founds the fabric.
+func newWorld(t testing.TB, n int, cfg Config) *world {
+	w := &world{
+		t: t, net: shoaltest.NewNetwork(), dirs: shoaltest.NewDirectories(), cfg: cfg, begun: time.Now(),
+		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{},
+	}
+	if testing.Verbose() {
+		w.cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	for range n {
+		w.add()
+	}
+	t.Cleanup(w.close)
+	return w
+}
+
+func key(n int) ed25519.PrivateKey {
+	seed := make([]byte, ed25519.SeedSize)
+	binary.BigEndian.PutUint64(seed, uint64(n))
+	return ed25519.NewKeyFromSeed(seed)
+}
+
+func public(k ed25519.PrivateKey) shoal.PeerID {
+	return capability.PeerIDOf(k.Public().(ed25519.PublicKey))
+}
+
+func (w *world) add() *peer {
+	k := key(len(w.nodes))
+	p := &peer{w: w, key: k, id: public(k), table: shoaltest.NewTable(), handlers: map[string]any{}}
+	p.net = w.net.Node(p.id)
+	w.nodes = append(w.nodes, p)
+	w.setState(p.id, shoal.Alive)
+	p.begin()
+	if len(w.nodes) == 1 {
+		must(w.t, p.FoundOwner(w.root, public(w.root)))
+	}
+	return p
+}
+
+func (w *world) setState(id shoal.PeerID, s shoal.MemberState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state[id] = s
+}
+
+func (w *world) close() {
+	for _, p := range w.nodes {
+		if p.Agents != nil {
+			p.end()
+			must(w.t, p.Agents.Close())
+		}
+	}
+}
+
+// begin opens the node's part, as a process that starts does.
+func (p *peer) begin() {
+	a, err := New(p.w.cfg, Deps{
+		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Key: p.key,
+		Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
+	})
+	must(p.w.t, err)
+	p.Agents = a
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop, p.done = cancel, make(chan struct{})
+	go func() {
+		defer close(p.done)
+		_ = a.Run(ctx)
+	}()
+}
+
+func (p *peer) end() {
+	p.stop()
+	<-p.done
+}
+
+// kill ends the node as kill -9 does: nobody is told.
+func (p *peer) kill() {
+	p.net.Stop()
+	p.end()
+	a := p.Agents
+	p.Agents = nil
+	a.mu.Lock()
+	a.closed = true
+	list := slices.Collect(maps.Values(a.awake))
+	a.mu.Unlock()
+	a.cancel()
+	for _, x := range list {
+		x.evict(closing())
+	}
+	a.work.Wait()
+	a.post.work.Wait()
+}
+
+// restart begins a killed node again.
+func (p *peer) restart() {
+	p.net.Start()
+	p.begin()
+}
+
+// late is the node's network, whose handlers change when it begins again.
+type late peer
+
+func (l *late) Self() shoal.PeerID { return l.id }
+
+func (l *late) Ask(ctx context.Context, to shoal.PeerID, method string, request []byte) ([]byte, error) {
+	return l.net.Ask(ctx, to, method, request)
+}
+
+func (l *late) Open(ctx context.Context, to shoal.PeerID, method string, request []byte) (shoal.Stream, error) {
+	return l.net.Open(ctx, to, method, request)
+}
+
+func (l *late) set(method string, h any) (first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, known := l.handlers[method]
+	l.handlers[method] = h
+	return !known
+}
+
+func (l *late) get(method string) any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.handlers[method]
+}
+
+func (l *late) Handle(method string, h shoal.Handler) {
+	if l.set(method, h) {
+		l.net.Handle(method, func(ctx context.Context, from shoal.PeerID, req []byte) ([]byte, error) {
+			return l.get(method).(shoal.Handler)(ctx, from, req)
+		})
+	}
+}
+
+func (l *late) HandleStream(method string, h shoal.StreamHandler) {
+	if l.set(method, h) {
+		l.net.HandleStream(method, func(ctx context.Context, from shoal.PeerID, req []byte, s shoal.Stream) error {
+			return l.get(method).(shoal.StreamHandler)(ctx, from, req, s)
+		})
+	}
+}
+
+// view is the member table of a node.
+type view struct{ p *peer }
+
+func (v view) Fabric() string     { return "test" }
+func (v view) Root() shoal.PeerID { return public(v.p.w.root) }
+func (v view) Self() shoal.Member { return shoal.Member{ID: v.p.id, State: shoal.Alive} }
+
+func (v view) Table() (list []shoal.Member) {
+	v.p.w.mu.Lock()
+	defer v.p.w.mu.Unlock()
+	for id, s := range v.p.w.state {
+		if id != v.p.id {
+			list = append(list, shoal.Member{ID: id, State: s})
+		}
+	}
+	slices.SortFunc(list, func(a, b shoal.Member) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// natives is code written in Go.
+type natives struct{}
+
+func (natives) Keep(context.Context, string, ...shoal.PeerID) error { return nil }
+
+func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error) {
+	if code != "counter" {
+		return nil, shoal.E(shoal.Invalid, "code "+code, "unknown", "")
+	}
+	return counter{}, nil
+}
+
+// counter counts, in its state and in its memory, which must agree.
+type counter struct{}
+
+func (counter) Methods() []string { return []string{"add", "fail", "get", "later", "pass", "tell"} }
+
+func (counter) Open(context.Context) (shoal.Instance, error) { return &counting{}, nil }
+
+type counting struct {
+	loaded bool
+	n      uint64
+}
+
+func (*counting) Broken() bool { return false }
+func (*counting) Close()       {}
+
+func (c *counting) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
+	b, ok, err := t.State.Get([]byte("n"))
+	if err != nil {
+		return nil, err
+	}
+	n := uint64(0)
+	if ok {
+		n = binary.BigEndian.Uint64(b)
+	}
+	if c.loaded && c.n != n && !t.Read {
+		return nil, shoal.E(shoal.Internal, "counter", fmt.Sprintf("it remembers %d, its state is %d", c.n, n), "")
+	}
+	switch t.Method {
+	case "get":
+		return fmt.Append(nil, n), nil
+	case "add", "fail":
+		n++
+		c.loaded, c.n = true, n
+		if err := t.State.Put([]byte("n"), binary.BigEndian.AppendUint64(nil, n)); err != nil {
+			return nil, err
+		}
+		if t.Method == "fail" {
+			return nil, shoal.E(shoal.Failed, "counter", "as it was told", "")
+		}
+		return fmt.Append(nil, n), nil
+	case "later":
+		return nil, t.Out.Timer("t", time.Minute, "add", nil)
+	case "tell":
+		return nil, t.Out.Send(string(t.Payload), "add", nil)
+	case "pass":
+		return t.Out.Call(ctx, string(t.Payload), "add", nil)
+	}
+	return nil, shoal.E(shoal.NotFound, "counter", "no method "+t.Method, "")
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *peer) create(name string, replicas int) *Created {
+	p.w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := p.Create(ctx, CreateOptions{Name: name, Code: "counter", Replicas: replicas})
+	must(p.w.t, err)
+	return c
+}
+
+// call calls an agent, within ten seconds.
+func (p *peer) call(agent, method, payload string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	b, err := p.Call(ctx, agent, shoal.CallRequest{Method: method, Payload: []byte(payload)})
+	return string(b), err
+}
+
+func (p *peer) wantCall(want, agent, method, payload string) {
+	p.w.t.Helper()
+	got, err := p.call(agent, method, payload)
+	if err != nil || got != want {
+		p.w.t.Fatalf("%s of %s: %q, %v; want %q", method, agent, got, err, want)
+	}
+}
+
+func (p *peer) read(agent string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	b, err := p.Call(ctx, agent, shoal.CallRequest{Method: "get", Read: true})
+	return string(b), err
+}
+
+func contains(list []shoal.PeerID, p shoal.PeerID) bool { return slices.Contains(list, p) }
+
+func itoa(n int) string { return fmt.Sprint(n) }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoal-fabric/shoal/sandbox"
+)
+
+const compileVerb = "compile-module"
+
+// compileCmd is how a node compiles a module: in a process that it can kill. People have no use for it.
+func compileCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:    compileVerb + " FOLDER TIME BYTES",
+		Short:  "Compile one module, for the node that started this",
+		Hidden: true,
+		Args:   exactly(3),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := sandbox.CompileMain(args); code != 0 {
+				return guestExit(code)
+			}
+			return nil
+		},
+	}
+}
+
+// compiler makes the command of such a process: of this same program, even if its file was replaced
+// meanwhile.
+func compiler(ctx context.Context, args ...string) *exec.Cmd {
+	self := "/proc/self/exe"
+	if runtime.GOOS != "linux" {
+		if path, err := os.Executable(); err == nil {
+			self = path
+		} else {
+			self = os.Args[0]
+		}
+	}
+	cmd := exec.CommandContext(ctx, self, append([]string{compileVerb}, args...)...)
+	cmd.Args[0] = os.Args[0]
+	return cmd
+}

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/devices"
+	"github.com/shoal-fabric/shoal/expr"
+)
+
+// Times of announcing.
+const (
+	announceLook  = 2 * time.Second // between looks at what this node says of itself
+	announceAgain = 6 * time.Hour   // between puts of a record that did not change; peers keep it for 48 h
+	announceRetry = 5 * time.Minute // longest wait after a put that failed
+	describeEvery = time.Hour       // between looks at the machine itself: they wake sleeping devices
+)
+
+// announcer has the directory know what this node is, so that peers without a table of all members
+// find it: its keys (expr.MemberKeys), and its signed record. After a restart it begins anew; keys that
+// held in an earlier life and no longer do expire at the peers that noted them, and until then whoever
+// follows them sees from the record that they do not hold.
+type announcer struct {
+	n     *Node
+	keys  map[shoal.Key]bool // announced
+	put   shoal.Member       // as in the record that was put last
+	next  time.Time          // when to put the same again
+	wait  time.Duration      // after a failure
+	again time.Time          // when to describe the machine again
+}
+
+// announce keeps the directory's word on this node true until ctx ends.
+func (n *Node) announce(ctx context.Context) error {
+	a := &announcer{n: n, keys: map[shoal.Key]bool{}, again: time.Now().Add(describeEvery)}
+	tick := time.NewTicker(announceLook)
+	defer tick.Stop()
+	for {
+		if now := time.Now(); now.After(a.again) {
+			a.again = now.Add(describeEvery)
+			n.describe(ctx)
+		}
+		a.turn(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// turn announces what is new, and withdraws what no longer holds.
+func (a *announcer) turn(ctx context.Context) {
+	r, log := a.n.rooms, a.n.cfg.Log
+	self, sealed := r.members.Signed()
+	holds := map[shoal.Key]bool{}
+	if sealed != nil { // else it is no member any more, and is nothing to anybody
+		for _, k := range expr.MemberKeys(&self) {
+			holds[k] = true
+		}
+	}
+	fresh, gone := lacking(holds, a.keys), lacking(a.keys, holds)
+	if err := r.dht.Provide(ctx, fresh...); err != nil {
+		log.Warn("node: cannot announce what this machine is", "err", err)
+	} else if err := r.dht.Withdraw(ctx, gone...); err != nil {
+		log.Warn("node: cannot withdraw what this machine was", "err", err)
+	} else {
+		a.keys = holds
+	}
+	now := time.Now()
+	same := slices.Equal(self.Addresses, a.put.Addresses) && sameMachine(self.Attributes, a.put.Attributes)
+	if sealed == nil || now.Before(a.next) && (same || a.wait > 0) {
+		return
+	}
+	if err := r.dht.PutRecord(ctx, self.ID, sealed); err != nil {
+		a.wait = min(max(2*a.wait, announceLook), announceRetry)
+		a.next = now.Add(a.wait)
+		log.Debug("node: the record was not put", "err", err, "again in", a.wait)
+		return
+	}
+	a.put, a.wait, a.next = self, 0, now.Add(announceAgain)
+}
+
+// lacking returns the keys of a that are not in b, in order.
+func lacking(a, b map[shoal.Key]bool) (out []shoal.Key) {
+	for k := range a {
+		if !b[k] {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// describe looks at the machine again: a device may have come or gone.
+func (n *Node) describe(ctx context.Context) {
+	a, err := devices.Describe(ctx, n.cfg.Dir)
+	if err != nil {
+		n.cfg.Log.Debug("node: this machine is described in part only", "err", err)
+		return // what was known is better
+	}
+	old := n.rooms.members.Self().Attributes
+	a.Labels, a.Version, a.HashMBs = old.Labels, old.Version, old.HashMBs
+	if !sameMachine(a, old) {
+		n.cfg.Log.Info("node: this machine has changed")
+		n.rooms.members.SetAttributes(a)
+	}
+}
+
+func sameMachine(a, b shoal.Attributes) bool {
+	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk &&
+		a.Version == b.Version && slices.Equal(a.GPUs, b.GPUs) && maps.Equal(a.Labels, b.Labels)
+}

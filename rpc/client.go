@@ -1,0 +1,232 @@
+package rpc
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/shoal-fabric/shoal"
+)
+
+// readBuffer is what a shared stream reads ahead: two dozen frames of a small call.
+const readBuffer = 32 << 10
+
+// errUnsent says that a shared stream had ended before the request was given to it.
+var errUnsent = errors.New("the request was not sent")
+
+// client is the asker's side of a shared stream.
+type client struct {
+	peer *remote
+	raw  network.Stream
+	w    *writer
+
+	mu    sync.Mutex
+	calls map[uint64]*call
+	last  uint64
+	err   error // why the stream ended
+}
+
+// call is a request that waits for its answer. Only the reading goroutine writes reply and err,
+// before it sends to done.
+type call struct {
+	done  chan struct{}
+	start time.Time
+	small bool
+	begun bool // the first part of the reply has come
+	reply parts
+	err   error
+}
+
+func (p *remote) newStream(ctx context.Context, id string) (network.Stream, error) {
+	ctx = network.WithAllowLimitedConn(ctx, "shoal")
+	if p.rpc.cfg.Connect != nil {
+		ctx = network.WithNoDial(ctx, "shoal connects by itself")
+	}
+	return p.rpc.host.NewStream(ctx, p.id, protocol.ID(id))
+}
+
+func newClient(p *remote, raw network.Stream) *client {
+	return &client{peer: p, raw: raw, w: newWriter(raw), calls: map[uint64]*call{}}
+}
+
+// run serves the stream until it ends.
+func (c *client) run() {
+	defer c.peer.rpc.loops.Done()
+	stop := context.AfterFunc(c.peer.rpc.life, func() { c.fail(errClosed()) })
+	defer stop()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		if err := c.w.run(); err != nil {
+			c.fail(err)
+		}
+	}()
+	c.fail(c.read())
+	<-written
+
+	c.mu.Lock()
+	calls, err := c.calls, c.err
+	c.calls = nil
+	c.mu.Unlock()
+	for _, k := range calls {
+		k.err = err
+		k.done <- struct{}{}
+	}
+}
+
+// fail ends the stream: no call comes onto it any more, and run fails those that wait.
+func (c *client) fail(err error) {
+	c.peer.lost(c)
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+	c.w.fail(err)
+	c.raw.Reset()
+}
+
+// ask sends one request and waits for its answer. errUnsent: the stream had ended before.
+func (c *client) ask(ctx context.Context, method string, request []byte) ([]byte, error) {
+	f := frame{kind: frameAsk, total: len(request), method: []byte(method)}
+	now := time.Now()
+	if d, ok := ctx.Deadline(); ok {
+		if f.budget = d.Sub(now); f.budget <= 0 {
+			return nil, shoal.Wrap(shoal.Timeout, about("ask", method, c.peer.name), context.DeadlineExceeded)
+		}
+	}
+	k := c.peer.rpc.callPool.Get().(*call)
+	k.start, k.small = now, len(request) <= smallBody
+	k.begun, k.reply, k.err = false, parts{}, nil
+
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return nil, errUnsent
+	}
+	c.last++
+	f.id = c.last
+	c.calls[f.id] = k
+	how := crowd
+	if len(c.calls) == 1 {
+		how = single
+	}
+	c.mu.Unlock()
+	if err := c.w.put(ctx, &f, request, nil, how); err != nil {
+		if c.forget(f.id) == nil { // the stream's end has it
+			<-k.done
+		}
+		if ctx.Err() != nil {
+			return nil, shoal.Wrap(shoal.Canceled, about("ask", method, c.peer.name), ctx.Err())
+		}
+		return nil, errUnsent
+	}
+	if len(request) > partSize {
+		defer c.w.drop(f.id) // the answer may come before all of it has gone out
+	}
+	select {
+	case <-k.done:
+	case <-ctx.Done():
+		if c.forget(f.id) != nil {
+			c.w.drop(f.id)
+			c.w.note(&frame{kind: frameCancel, id: f.id})
+			return nil, shoal.Wrap(shoal.Canceled, about("ask", method, c.peer.name), ctx.Err())
+		}
+		<-k.done // the answer was faster
+	}
+	reply, err := k.reply.body, k.err
+	k.reply = parts{}
+	c.peer.rpc.callPool.Put(k)
+	if err == nil {
+		return reply, nil
+	}
+	var answered *wireError
+	if errors.As(err, &answered) {
+		return nil, answered.error
+	}
+	return nil, transportError(ctx, about("ask", method, c.peer.name), err)
+}
+
+// wireError is an error that the peer answered with, as opposed to one of the way.
+type wireError struct{ error }
+
+// forget takes a call out; nil when it was not there any more.
+func (c *client) forget(id uint64) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.calls[id]
+	delete(c.calls, id)
+	return k
+}
+
+// read takes in answers. Those to calls that nobody waits for any more are skipped.
+func (c *client) read() error {
+	in := bufio.NewReaderSize(c.raw, readBuffer)
+	for {
+		f, err := readFrame(in)
+		if err != nil {
+			return err
+		}
+		if err := c.take(&f); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *client) take(f *frame) error {
+	if f.kind == frameAsk || f.kind == frameCancel {
+		return errFrame
+	}
+	c.mu.Lock()
+	k := c.calls[f.id]
+	last := k != nil && (f.kind == frameFail || f.kind == frameReply && !k.begun && len(f.body) == f.total)
+	if last {
+		delete(c.calls, f.id) // here already, as the lock is held
+	}
+	c.mu.Unlock()
+	if k == nil {
+		return nil
+	}
+	var err error
+	switch f.kind {
+	case frameReply:
+		err = c.reply(k, f)
+	case frameMore:
+		if !k.begun {
+			return errFrame
+		}
+		err = k.reply.add(f.body)
+		last = err == nil && k.reply.whole() && c.forget(f.id) != nil
+	case frameFail:
+		if err = decodeError(f.body); err != errFrame {
+			k.err, err = &wireError{err}, nil
+			k.reply = parts{}
+		}
+	}
+	if last {
+		if err != nil { // the end of the stream, which tells those who wait, does not know of it any more
+			k.err = err
+		}
+		k.done <- struct{}{}
+	}
+	return err
+}
+
+// reply takes in the first part of an answer.
+func (c *client) reply(k *call, f *frame) error {
+	if k.begun {
+		return errFrame
+	}
+	k.begun = true
+	k.reply = newParts(f)
+	if k.small && f.total <= smallBody {
+		now := time.Now()
+		c.peer.meter.roundTrip(now.Sub(k.start)-f.spent, now)
+	}
+	return nil
+}

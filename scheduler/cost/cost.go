@@ -1,0 +1,192 @@
+package cost
+
+import (
+	"hash/fnv"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+)
+
+// What stands in for a rate that was not measured yet.
+const (
+	DefaultRate     = 50e6                  // bytes/s of a link
+	DefaultRTT      = 20 * time.Millisecond // of a link
+	DefaultTaskSecs = 1.0                   // mean run time on a peer that has a queue and no history
+	DefaultHashMBs  = 1000.0                // speed of a core
+	CompileRate     = 5e6                   // bytes of WebAssembly compiled per second on such a core
+)
+
+// A peer without the inputs takes a task from a holder whose slots are taken only if its cost is
+// below the holder's by MarginFactor and by MarginSeconds.
+const (
+	MarginFactor  = 2.0
+	MarginSeconds = 2.0
+)
+
+// Facts are what a task needs, the same for every candidate.
+type Facts struct {
+	Task shoal.TaskID
+	Code uint64  // bytes of the module
+	Data uint64  // bytes of all inputs
+	Work float64 // expected effort: seconds times HashMBs of the core that took them; 0 unknown
+	Seed uint64  // of the order among equals
+}
+
+// Peer is what is known of one candidate.
+type Peer struct {
+	ID       shoal.PeerID
+	Self     bool // the node that decides: nothing crosses a wire
+	Slots    int
+	Running  int
+	Queued   int     // its queue and what this node has sent there since it said so
+	TaskSecs float64 // mean run time of its recent tasks, 0 unknown
+	Code     uint64  // bytes of the module it lacks
+	Data     uint64  // bytes of input it lacks
+	Rate     float64 // bytes/s over the link that would carry them, 0 unknown
+	RTT      time.Duration
+	Compiled bool
+	HashMBs  float64       // speed of its cores, 0 unknown
+	Age      time.Duration // of these facts
+	Silent   time.Duration // how long it was asked in vain; added to the latency
+	Passed   string        // why it cannot be chosen though it fits; "" for a candidate
+}
+
+// Room reports whether one of the peer's slots is free.
+func (p Peer) Room() bool { return p.Running+p.Queued < max(p.Slots, 1) }
+
+// Terms are the parts of a cost, in seconds.
+type Terms struct {
+	Wait    float64 `cbor:"wait" json:"wait_s"`
+	Code    float64 `cbor:"code" json:"code_s"`
+	Data    float64 `cbor:"data" json:"data_s"`
+	Compile float64 `cbor:"compile" json:"compile_s"`
+	Work    float64 `cbor:"work" json:"work_s"`
+	Latency float64 `cbor:"latency" json:"latency_s"`
+}
+
+// Total is the sum of all terms.
+func (t Terms) Total() float64 {
+	return t.Wait + t.Code + t.Data + t.Compile + t.Work + t.Latency
+}
+
+// Of is the cost of running the task on p. Every term is finite and not negative.
+func Of(p Peer, f Facts) Terms {
+	var t Terms
+	slots := max(p.Slots, 1)
+	if ahead := max(p.Running, 0) + max(p.Queued, 0) - slots + 1; ahead > 0 {
+		t.Wait = float64(ahead) / float64(slots) * or(p.TaskSecs, DefaultTaskSecs)
+	}
+	rate := or(p.Rate, DefaultRate)
+	t.Code = float64(p.Code) / rate
+	t.Data = float64(p.Data) / rate
+	speed := or(p.HashMBs, DefaultHashMBs)
+	if !p.Compiled {
+		t.Compile = float64(f.Code) / (CompileRate * speed / DefaultHashMBs)
+	}
+	t.Work = or(f.Work, 0) / speed
+	if !p.Self {
+		t.Latency = or(p.RTT.Seconds(), DefaultRTT.Seconds())
+	}
+	t.Latency += or(p.Silent.Seconds(), 0)
+	return t
+}
+
+// or returns v if it is a positive number, else what stands in for it.
+func or(v, instead float64) float64 {
+	if v > 0 && !math.IsInf(v, 1) {
+		return v
+	}
+	return instead
+}
+
+// Decide ranks the candidates, chooses one, and tells all of it. Peers that are passed over and those
+// in refused are only told. With no candidate nothing is chosen.
+func Decide(f Facts, peers []Peer, refused []Choice) Explain {
+	e := Explain{Task: f.Task, Choices: make([]Choice, 0, len(peers)+len(refused))}
+	var passed []Choice
+	for _, p := range peers {
+		t := Of(p, f)
+		c := Choice{
+			Peer: p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
+			Age: p.Age.Seconds(), Passed: p.Passed,
+		}
+		if c.Passed != "" {
+			passed = append(passed, c)
+		} else {
+			e.Choices = append(e.Choices, c)
+		}
+	}
+	byCost := func(a, b Choice) int {
+		switch ta, tb := tie(f, a.Peer), tie(f, b.Peer); {
+		case a.Total != b.Total:
+			return sign(a.Total < b.Total)
+		case ta != tb:
+			return sign(ta < tb)
+		default:
+			return sign(a.Peer < b.Peer)
+		}
+	}
+	slices.SortFunc(e.Choices, byCost)
+	slices.SortFunc(passed, byCost)
+	if i := pick(e.Choices); i >= 0 {
+		c := e.Choices[i]
+		c.Chosen = true
+		e.Choices = slices.Insert(slices.Delete(e.Choices, i, i+1), 0, c)
+	}
+	e.Choices = append(e.Choices, passed...)
+	for _, r := range refused {
+		r.Chosen, r.Passed = false, ""
+		e.Choices = append(e.Choices, r)
+	}
+	return e
+}
+
+// pick applies the pull of data to choices in the order of their cost.
+func pick(choices []Choice) int {
+	if len(choices) == 0 || choices[0].Holder {
+		return len(choices[:min(1, len(choices))]) - 1
+	}
+	best := choices[0].Total
+	holder := -1
+	for i, c := range choices {
+		switch {
+		case c.Holder && c.Room:
+			return i
+		case c.Holder && holder < 0:
+			holder = i
+		}
+	}
+	if holder >= 0 {
+		if h := choices[holder].Total; h < best*MarginFactor || h < best+MarginSeconds {
+			return holder
+		}
+	}
+	return 0
+}
+
+func sign(less bool) int {
+	if less {
+		return -1
+	}
+	return 1
+}
+
+// tie orders equals.
+func tie(f Facts, p shoal.PeerID) uint64 {
+	h := fnv.New64a()
+	var seed [8]byte
+	for i := range seed {
+		seed[i] = byte(f.Seed >> (8 * i))
+	}
+	h.Write(seed[:])
+	h.Write([]byte(f.Task))
+	h.Write([]byte{0})
+	h.Write([]byte(p))
+	// FNV's low bits carry the last characters; mix them upwards so that like names do not sort alike.
+	v := h.Sum64()
+	v ^= v >> 33
+	v *= 0xff51afd7ed558ccd
+	return v ^ v>>33
+}

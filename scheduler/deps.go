@@ -1,0 +1,52 @@
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/mount"
+)
+
+// Deps is what the scheduler needs of other rooms.
+type Deps struct {
+	Peers     shoal.Peers
+	Data      Data
+	Runner    shoal.Runner
+	Members   Members
+	KV        shoal.KV
+	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured; zeros: unknown. nil: nothing is
+	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
+}
+
+// Members is the member table, or what this node knows of it.
+type Members interface {
+	// Table lists the other members this node knows.
+	Table() []shoal.Member
+	Lookup(p shoal.PeerID) (shoal.Member, bool)
+	// Record asks p itself.
+	Record(ctx context.Context, p shoal.PeerID) (shoal.Member, error)
+	Self() shoal.Member
+}
+
+// Data is where inputs and modules lie.
+type Data interface {
+	// Ensure fetches what this node lacks of a graph and returns how many bytes had to travel.
+	// class is "code", "data" or "result"; from names peers that should have it.
+	Ensure(ctx context.Context, c cid.Cid, class string, from []shoal.PeerID) (moved uint64, err error)
+	// Missing returns the bytes of a graph that are here, and those known to be missing: none only
+	// when all of it is here.
+	Missing(ctx context.Context, c cid.Cid) (have, missing uint64, err error)
+	// Open gives the files of a graph that is here, until ctx ends. A graph that is a single file is a
+	// folder with that one file in it.
+	Open(ctx context.Context, c cid.Cid) (Tree, error)
+	// Adopt keeps a local file or folder and returns its CID and bytes.
+	Adopt(ctx context.Context, path string) (c cid.Cid, bytes uint64, err error)
+	// Where finds who holds which partitions.
+	Where(ctx context.Context, c cid.Cid) ([]shoal.Holder, shoal.Manifest, error)
+}
+
+// Tree is the files of a dataset.
+type Tree = mount.Tree

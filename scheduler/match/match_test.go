@@ -1,0 +1,109 @@
+package match
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+)
+
+func member() *shoal.Member {
+	return &shoal.Member{
+		ID: "12D3KooWpeer", State: shoal.Alive, Seq: 1, Seen: time.Unix(1000, 0),
+		Attributes: shoal.Attributes{OS: "linux", Arch: "amd64", CPUs: 8, Memory: 16 << 30, Labels: map[string]string{"zone": "a"}},
+		Load:       shoal.Load{Slots: 8, Queued: 5},
+	}
+}
+
+func TestCheck(t *testing.T) {
+	now := time.Unix(1007, 0)
+	for _, c := range []struct {
+		name   string
+		needs  string
+		limits shoal.Limits
+		change func(*shoal.Member)
+		ok     bool
+		why    string
+		retry  bool
+	}{
+		{"nothing asked", "", shoal.Limits{}, nil, true, "", false},
+		{"fits", `cpus >= 4 && labels.zone == "a"`, shoal.Limits{}, nil, true, "", false},
+		{"too small", `cpus >= 16`, shoal.Limits{}, nil, false, "cpus", false},
+		{"another zone", `cpus >= 4 && labels.zone == "b"`, shoal.Limits{}, nil, false, "zone", false},
+		{"busy now", `load.queued < 3`, shoal.Limits{}, nil, false, "load", true},
+		{"memory", "", shoal.Limits{Memory: 32 << 30}, nil, false, "memory", false},
+		{"suspect", "", shoal.Limits{}, func(m *shoal.Member) { m.State = shoal.Suspect }, false, "suspect: nothing heard for 7s", true},
+		{"down", "", shoal.Limits{}, func(m *shoal.Member) { m.State = shoal.Down }, false, "down", true},
+		{"left", "", shoal.Limits{}, func(m *shoal.Member) { m.State = shoal.Left }, false, "left", false},
+		{"forgotten", "", shoal.Limits{}, func(m *shoal.Member) { m.State = shoal.Forgotten }, false, "forgotten", false},
+	} {
+		n, err := Compile(c.needs, c.limits)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		m := member()
+		if c.change != nil {
+			c.change(m)
+		}
+		for range 2 { // the second answer is a remembered one
+			v := n.Check(m, now)
+			if v.OK != c.ok || v.Retry != c.retry || !strings.Contains(v.Reason, c.why) || v.OK != (v.Reason == "") {
+				t.Errorf("%s: %+v", c.name, v)
+			}
+		}
+	}
+}
+
+func TestVerdictsFollowTheRecord(t *testing.T) {
+	n, err := Compile(`labels.zone == "a"`, shoal.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := member()
+	if !n.Fits(m).OK {
+		t.Fatal("does not fit")
+	}
+	m.Attributes.Labels["zone"], m.Seq = "b", 2
+	if n.Fits(m).OK {
+		t.Fatal("a remembered verdict outlived the record")
+	}
+	load, err := Compile(`load.queued < 10`, shoal.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !load.Fits(m).OK {
+		t.Fatal("does not fit")
+	}
+	if m.Load.Queued = 20; load.Fits(m).OK {
+		t.Fatal("a verdict about load was remembered")
+	}
+}
+
+func TestCompileErrors(t *testing.T) {
+	if _, err := Compile(`cpus >=`, shoal.Limits{}); shoal.KindOf(err) != shoal.Invalid {
+		t.Fatal(err)
+	}
+	n, err := Compile(`labels.zone == "a"`, shoal.Limits{})
+	if err != nil || len(n.Indexes()) != 1 {
+		t.Fatal(n.Indexes(), err)
+	}
+}
+
+func BenchmarkFits1000(b *testing.B) {
+	n, err := Compile(`cpus >= 4 && labels.zone == "a"`, shoal.Limits{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ms := make([]*shoal.Member, 1000)
+	for i := range ms {
+		ms[i] = member()
+		ms[i].ID = shoal.PeerID(fmt.Sprintf("p%d", i))
+	}
+	for b.Loop() {
+		for _, m := range ms {
+			n.Fits(m)
+		}
+	}
+}

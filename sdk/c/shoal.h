@@ -1,0 +1,151 @@
+/* shoal.h: the host calls of a Shoal agent, for C. One header, nothing to link.
+ *
+ * docs/abi.md specifies the calls. Build an agent as a reactor:
+ *
+ *   clang --target=wasm32-wasi -mexec-model=reactor -O2 -o agent.wasm agent.c
+ *
+ * A method is a function without parameters. It returns 0, or fails the turn:
+ *
+ *   SHOAL_METHOD(greet) {
+ *     size_t n;
+ *     char *name = shoal_payload(&n);
+ *     return shoal_reply(name, n);
+ *   }
+ *
+ * Built for another target than wasm32, it includes shoal_fake.h, which has the host calls over memory, so that
+ * a test can run methods without a fabric.
+ *
+ * Apache-2.0. */
+#ifndef SHOAL_H
+#define SHOAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a host call returns below zero; shoal_error says more. */
+enum {
+  SHOAL_EINVALID = -1,      /* too long, or malformed */
+  SHOAL_ENOTFOUND = -2,     /* no such key, agent or method */
+  SHOAL_EREFUSED = -3,      /* the turn reads only, or a call would come back to an agent that waits */
+  SHOAL_ETIMEOUT = -4,      /* shoal_call: unknown whether it was processed */
+  SHOAL_ECANCELED = -5,     /* likewise */
+  SHOAL_EUNAVAILABLE = -6,  /* likewise */
+  SHOAL_EOVERLOADED = -7,   /* shoal_call: try later */
+  SHOAL_EFULL = -8,         /* the agent keeps as much as it may */
+  SHOAL_ECORRUPT = -9,
+  SHOAL_EEXISTS = -10,
+  SHOAL_EFAILED = -11,      /* shoal_call: the other program failed */
+  SHOAL_EINTERNAL = -64,
+  SHOAL_EFAULT = -65,       /* a pointer or length outside the module's memory */
+  SHOAL_ENOTURN = -66       /* outside a turn, as in a constructor */
+};
+
+enum {
+  SHOAL_MAX_KEY = 1 << 10,
+  SHOAL_MAX_VALUE = 1 << 20,
+  SHOAL_MAX_PAYLOAD = 1 << 20
+};
+
+#ifdef __wasm__
+#define SHOAL_HOST(name) __attribute__((import_module("shoal"), import_name(#name))) extern
+#define SHOAL_METHOD(name) __attribute__((export_name(#name))) int32_t shoal_method_##name(void)
+#else
+#define SHOAL_HOST(name) static __attribute__((unused))
+#define SHOAL_METHOD(name) int32_t shoal_method_##name(void)
+#endif
+
+/* Calls that give bytes take a buffer and return how many bytes there are. If they are more than cap, nothing
+ * was written, and shoal_rest gives them. */
+SHOAL_HOST(input) int32_t shoal_input(void *buf, uint32_t cap);
+SHOAL_HOST(rest) int32_t shoal_rest(void *buf, uint32_t cap);
+SHOAL_HOST(error) int32_t shoal_error(void *buf, uint32_t cap);
+SHOAL_HOST(agent) int32_t shoal_agent(void *buf, uint32_t cap);     /* the agent's own key, as text */
+SHOAL_HOST(caller) int32_t shoal_caller(void *buf, uint32_t cap);   /* an agent's key, a peer's ID, or "timer" */
+SHOAL_HOST(request) int32_t shoal_request(void *buf, uint32_t cap); /* the same for each try of a request */
+SHOAL_HOST(trace) int32_t shoal_trace(void *buf, uint32_t cap);
+SHOAL_HOST(method) int32_t shoal_method(void *buf, uint32_t cap);
+
+SHOAL_HOST(output) int32_t shoal_output(const void *p, uint32_t n); /* the reply; the last one counts */
+SHOAL_HOST(fail) int32_t shoal_fail(const void *p, uint32_t n);     /* ends the turn's effects; its text is for the caller */
+
+SHOAL_HOST(get) int32_t shoal_get(const void *key, uint32_t key_n, void *buf, uint32_t cap);
+SHOAL_HOST(put) int32_t shoal_put(const void *key, uint32_t key_n, const void *value, uint32_t value_n);
+SHOAL_HOST(delete) int32_t shoal_delete(const void *key, uint32_t key_n);
+/* Pairs whose key begins with prefix and comes after another, in order, at most limit and about 1 MiB of
+ * them, each as two little-endian uint32 with the lengths, the key, and the value. None: there are no more. */
+SHOAL_HOST(scan) int32_t shoal_scan(const void *prefix, uint32_t prefix_n, const void *after, uint32_t after_n,
+                                    uint32_t limit, void *buf, uint32_t cap);
+
+SHOAL_HOST(call) int32_t shoal_call(const void *to, uint32_t to_n, const void *method, uint32_t method_n,
+                                    const void *payload, uint32_t payload_n, void *buf, uint32_t cap);
+SHOAL_HOST(send) int32_t shoal_send(const void *to, uint32_t to_n, const void *method, uint32_t method_n,
+                                    const void *payload, uint32_t payload_n);
+/* Below zero nanoseconds clears the timer. */
+SHOAL_HOST(timer) int32_t shoal_timer(const void *name, uint32_t name_n, int64_t nanoseconds, const void *method,
+                                      uint32_t method_n, const void *payload, uint32_t payload_n);
+SHOAL_HOST(log) int32_t shoal_log(const void *p, uint32_t n);
+
+SHOAL_HOST(random) int32_t shoal_random(void *buf, uint32_t n);
+SHOAL_HOST(now) int64_t shoal_now(void);     /* nanoseconds since 1970, the same during a turn */
+SHOAL_HOST(epoch) int64_t shoal_epoch(void); /* grows whenever the agent may have moved */
+SHOAL_HOST(gas) int64_t shoal_gas(void);     /* left of this turn's */
+SHOAL_HOST(reading) int32_t shoal_reading(void); /* 1: this turn may stage nothing */
+
+#ifndef __wasm__
+#include "shoal_fake.h"
+#endif
+
+#define SHOAL_INLINE static inline __attribute__((unused))
+
+/* The rest are conveniences. What they return comes from malloc and has a NUL behind it. A program that runs
+ * out of memory traps, which fails the turn. */
+SHOAL_INLINE char *shoal_take(int32_t n, char *buf, size_t *len) {
+  if (n > 0) {
+    char *all = realloc(buf, (size_t)n + 1);
+    if (!all) abort();
+    buf = all;
+    if (shoal_rest(buf, (uint32_t)n) != n) abort();
+  }
+  buf[n > 0 ? n : 0] = 0;
+  if (len) *len = n > 0 ? (size_t)n : 0;
+  return buf;
+}
+
+SHOAL_INLINE char *shoal_room(void) {
+  char *buf = malloc(1);
+  if (!buf) abort();
+  return buf;
+}
+
+/* The message's payload. */
+SHOAL_INLINE char *shoal_payload(size_t *len) { return shoal_take(shoal_input(NULL, 0), shoal_room(), len); }
+
+/* The value of a key, NULL if there is none. */
+SHOAL_INLINE char *shoal_load(const char *key, size_t *len) {
+  int32_t n = shoal_get(key, (uint32_t)strlen(key), NULL, 0);
+  return n < 0 ? NULL : shoal_take(n, shoal_room(), len);
+}
+
+SHOAL_INLINE int32_t shoal_store(const char *key, const void *value, size_t n) {
+  return shoal_put(key, (uint32_t)strlen(key), value, (uint32_t)n);
+}
+
+/* The reply of another agent, NULL if there is none: *result is then below zero. */
+SHOAL_INLINE char *shoal_ask(const char *to, const char *method, const void *payload, size_t n, size_t *len,
+                             int32_t *result) {
+  int32_t got = shoal_call(to, (uint32_t)strlen(to), method, (uint32_t)strlen(method), payload, (uint32_t)n, NULL, 0);
+  if (result) *result = got;
+  return got < 0 ? NULL : shoal_take(got, shoal_room(), len);
+}
+
+/* For the end of a method: return shoal_reply(p, n); or return shoal_fails("why"); */
+SHOAL_INLINE int32_t shoal_reply(const void *p, size_t n) { return shoal_output(p, (uint32_t)n); }
+SHOAL_INLINE int32_t shoal_reply_text(const char *s) { return shoal_reply(s, strlen(s)); }
+SHOAL_INLINE int32_t shoal_fails(const char *why) {
+  shoal_fail(why, (uint32_t)strlen(why));
+  return 1;
+}
+
+#endif

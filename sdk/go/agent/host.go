@@ -1,0 +1,41 @@
+package agent
+
+import "time"
+
+// Host is what a turn stands on: the node, or a test's fabric of agenttest.
+type Host interface {
+	State
+	Effects
+	Facts
+}
+
+// State is what the agent keeps. Get fails with NotFound for a key that there is not.
+type State interface {
+	Get(key string) ([]byte, error)
+	Put(key string, value []byte) error
+	Delete(key string) error
+	Scan(prefix, after string, limit int) ([]Pair, error)
+}
+
+// Pair is a key and its value.
+type Pair struct {
+	Key   string
+	Value []byte
+}
+
+// Effects is what a turn does beyond its state.
+type Effects interface {
+	Call(to, method string, payload []byte) ([]byte, error)
+	Send(to, method string, payload []byte) error
+	Timer(name string, delay time.Duration, method string, payload []byte) error
+	Log(line string)
+}
+
+// Facts is what a turn knows. The names are those of the host calls: "agent", "caller", "request", "trace",
+// "method"; "now", "epoch", "gas", "reading".
+type Facts interface {
+	Payload() []byte
+	Text(name string) string
+	Number(name string) int64
+	Random(b []byte)
+}

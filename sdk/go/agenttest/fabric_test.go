@@ -1,0 +1,112 @@
+package agenttest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoal-fabric/shoal/sdk/go/agent"
+)
+
+func tally() Methods {
+	return Methods{
+		"add": func(t *agent.Turn) ([]byte, error) {
+			n := t.Int("n") + int64(len(t.Payload()))
+			t.PutInt("n", n)
+			t.Log("added")
+			return fmt.Append(nil, n), nil
+		},
+		"fail": func(t *agent.Turn) ([]byte, error) {
+			t.PutInt("n", -1)
+			t.Send("b", "add", []byte("x"))
+			t.Timer("t", time.Second, "add", nil)
+			t.Log("lost")
+			return nil, errors.New("no")
+		},
+		"later": func(t *agent.Turn) ([]byte, error) {
+			t.Timer("t", 2*time.Second, "add", []byte("xx"))
+			t.Timer("u", time.Second, "tell", nil)
+			return nil, nil
+		},
+		"stop": func(t *agent.Turn) ([]byte, error) { t.StopTimer("t"); return nil, nil },
+		"tell": func(t *agent.Turn) ([]byte, error) { t.Send("b", "add", []byte("xxx")); return nil, nil },
+		"ask":  func(t *agent.Turn) ([]byte, error) { return t.Call("b", "back", []byte("xxx")) },
+		"back": func(t *agent.Turn) ([]byte, error) { return t.Call("a", "add", t.Payload()) },
+		"long": func(t *agent.Turn) ([]byte, error) { t.Put("k", make([]byte, 1<<20+1)); return nil, nil },
+		"none": func(t *agent.Turn) ([]byte, error) { t.Put("", nil); return nil, nil },
+		"dump": func(t *agent.Turn) ([]byte, error) {
+			var out []string
+			for k, v := range t.All("") {
+				out = append(out, k+"="+string(v))
+			}
+			return []byte(strings.Join(out, " ")), nil
+		},
+	}
+}
+
+func want(t *testing.T, reply []byte, err error, text string) {
+	t.Helper()
+	if err != nil || string(reply) != text {
+		t.Fatalf("%q, %v, want %q", reply, err, text)
+	}
+}
+
+func TestFabric(t *testing.T) {
+	f := New()
+	f.Add("a", tally())
+	f.Add("b", tally())
+	call := func(to, method, payload string) ([]byte, error) { return f.Call(to, method, []byte(payload)) }
+
+	reply, err := call("a", "add", "xx")
+	want(t, reply, err, "2")
+	if _, err := call("a", "fail", ""); agent.KindOf(err) != agent.Failed || err.Error() != "no" {
+		t.Errorf("%v", err)
+	}
+	f.Advance(time.Minute)
+	if s := f.State("a"); string(s["n"]) != "2" || len(f.State("b")) != 0 || len(f.Logged("a")) != 1 {
+		t.Errorf("a failed turn left %q, %q, %q", s, f.State("b"), f.Logged("a"))
+	}
+	for method, kind := range map[string]agent.Kind{"nothing": agent.NotFound, "long": agent.Failed, "none": agent.Failed} {
+		if _, err := call("a", method, ""); agent.KindOf(err) != kind {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	if _, err := f.Read("a", "add", nil); agent.KindOf(err) != agent.Failed {
+		t.Errorf("a put of a turn that reads: %v", err)
+	}
+
+	_, err = call("a", "later", "")
+	want(t, nil, err, "")
+	f.Advance(1500 * time.Millisecond)
+	if got := string(f.State("b")["n"]); got != "3" {
+		t.Errorf("a timer's message: b has %q", got)
+	}
+	f.Advance(600 * time.Millisecond)
+	reply, err = call("a", "dump", "")
+	want(t, reply, err, "n=4")
+
+	if _, err := call("a", "ask", ""); agent.KindOf(err) != agent.Failed || !strings.Contains(err.Error(), "waits in the same chain") {
+		t.Errorf("a cycle: %v", err)
+	}
+	f.Down("b", true)
+	if _, err := call("b", "add", ""); agent.KindOf(err) != agent.Unavailable {
+		t.Errorf("down: %v", err)
+	}
+	_, err = call("a", "tell", "")
+	want(t, nil, err, "")
+	f.Settle()
+	f.Down("b", false)
+	f.Settle()
+	if got := string(f.State("b")["n"]); got != "6" {
+		t.Errorf("a message that waited: b has %q", got)
+	}
+	_, err = call("a", "later", "")
+	want(t, nil, err, "")
+	_, err = call("a", "stop", "")
+	want(t, nil, err, "")
+	if got := fmt.Sprint(f.Timers("a")); got != "[u]" {
+		t.Errorf("timers %v", got)
+	}
+}

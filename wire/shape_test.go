@@ -1,0 +1,143 @@
+package wire
+
+import (
+	"bytes"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"pgregory.net/rapid"
+)
+
+type inner struct {
+	Name string `cbor:"name"`
+	N    int8   `cbor:"n,omitempty"`
+}
+
+// shaped has all that shapes have.
+type shaped struct {
+	Text                  string        `cbor:"t,omitempty"`
+	Bytes                 []byte        `cbor:"b"`
+	Flag                  bool          `cbor:"flag,omitempty"`
+	Always                bool          `cbor:"always"`
+	U                     uint64        `cbor:"u"`
+	Small                 uint8         `cbor:"s,omitempty"`
+	I                     int64         `cbor:"i"`
+	D                     time.Duration `cbor:"d,omitempty"`
+	In                    inner         `cbor:"in"`
+	List                  []inner       `cbor:"list,omitempty"`
+	Names                 []string      `cbor:"names"`
+	Blobs                 [][]byte      `cbor:"blobs,omitempty"`
+	Hidden                string        `cbor:"-"`
+	LongestOfAllNamesHere uint16        `cbor:"a name of more than twenty-three bytes"`
+}
+
+func TestShapesWriteWhatTheLibraryWrites(t *testing.T) {
+	if shapeFor(reflect.TypeFor[shaped]()) == nil {
+		t.Fatal("the type under test has no shape")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		in := rapid.Custom(func(t *rapid.T) inner {
+			return inner{rapid.String().Draw(t, "name"), rapid.Int8().Draw(t, "n")}
+		})
+		v := shaped{
+			Text: rapid.String().Draw(t, "t"), Bytes: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "b"),
+			Flag: rapid.Bool().Draw(t, "flag"), Always: rapid.Bool().Draw(t, "always"),
+			U: rapid.Uint64().Draw(t, "u"), Small: rapid.Uint8().Draw(t, "s"), I: rapid.Int64().Draw(t, "i"),
+			D: time.Duration(rapid.Int64().Draw(t, "d")), In: in.Draw(t, "in"), List: rapid.SliceOfN(in, 0, 30).Draw(t, "list"),
+			Names:                 rapid.SliceOf(rapid.String()).Draw(t, "names"),
+			Blobs:                 rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "blobs"),
+			LongestOfAllNamesHere: rapid.Uint16().Draw(t, "long"),
+		}
+		want, err := encoder().Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := Marshal(v)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("got  %x\nwant %x", got, want)
+		}
+		same(t, got)
+	})
+}
+
+// same checks that b decodes, or is refused, as by the library.
+func same(t rapid.TB, b []byte) {
+	var got, want shaped
+	err, wantErr := Unmarshal("shaped", b, &got), decoder().Unmarshal(b, &want)
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("%x: got %v, the library %v", b, err, wantErr)
+	}
+	if err == nil && !reflect.DeepEqual(got, want) {
+		t.Fatalf("%x:\ngot  %+v\nwant %+v", b, got, want)
+	}
+}
+
+func TestShapesEnds(t *testing.T) {
+	for _, v := range []shaped{
+		{},
+		{I: math.MinInt64, U: math.MaxUint64, D: -1, In: inner{N: -128}, Names: []string{""}, Blobs: [][]byte{nil, {}}},
+		{I: -24, D: -25, Bytes: make([]byte, 23), Text: strings.Repeat("x", 256)},
+		{I: 1 << 16, U: 1 << 32, Bytes: make([]byte, 1<<16)},
+		{List: make([]inner, shapeList+1), Names: make([]string, 24)},
+	} {
+		want, _ := encoder().Marshal(v)
+		if got := Marshal(v); !bytes.Equal(got, want) {
+			t.Errorf("got  %x\nwant %x", got, want)
+		}
+		same(t, want)
+	}
+}
+
+// TestNoShape: types with an encoding of their own, or with tags that shapes do not know, are the library's.
+func TestNoShape(t *testing.T) {
+	for _, v := range []any{
+		struct {
+			A cid.Cid `cbor:"a"`
+		}{},
+		struct {
+			A time.Time `cbor:"a"`
+		}{},
+		struct {
+			A int `cbor:"a,keyasint"`
+		}{},
+		struct {
+			_ struct{} `cbor:",toarray"`
+			A int      `cbor:"a"`
+		}{},
+		struct {
+			A int `json:"a"`
+		}{},
+		struct {
+			A inner `cbor:"a,omitempty"`
+		}{},
+		struct {
+			A int `cbor:"a"`
+			B int `cbor:"a"`
+		}{},
+		struct{ inner }{},
+		struct {
+			A []uint8Alike `cbor:"a"`
+		}{},
+		"text", 1,
+		[]string{"a"},
+	} {
+		if shapeFor(reflect.TypeOf(v)) != nil {
+			t.Errorf("%T has a shape", v)
+		}
+	}
+}
+
+type uint8Alike uint8
+
+// FuzzShapes: what a peer sends is understood, or refused, as the library alone would.
+func FuzzShapes(f *testing.F) {
+	f.Add(Marshal(shaped{}))
+	f.Add(Marshal(shaped{Text: "t", Bytes: []byte{1}, Flag: true, U: 300, I: -1, List: []inner{{"x", 1}}, Names: []string{"a", "b"}}))
+	f.Add([]byte{0xa1, 0x61, 'b', 0x58, 0x01, 0x00})
+	f.Add([]byte{0xa2, 0x61, 'i', 0x01, 0x61, 'b', 0xf6})
+	f.Fuzz(func(t *testing.T, b []byte) { same(t, b) })
+}
