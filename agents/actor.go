@@ -30,6 +30,7 @@ type actor struct {
 	pipe    *turn.Pipe
 	waiting []waiting // turns on their way, in the order of the log
 	base    uint64    // up to here the log is truncated
+	logEnd  uint64    // index of the last entry written
 	tail    int       // bytes of the log since it was truncated
 	dead    error     // not in memory any more
 	used    group.Instant
@@ -90,7 +91,7 @@ func (a *Agents) load(key shoal.Key, promise group.Promise, owes bool) (*actor, 
 		return nil, err
 	}
 	for _, e := range st.Entries {
-		x.tail += len(e.Data)
+		x.tail, x.logEnd = x.tail+len(e.Data), e.Index
 	}
 	x.used, x.base = now, st.Base.Index
 	x.timer = time.AfterFunc(time.Hour, x.tick)
@@ -253,7 +254,10 @@ func (x *actor) persist(b *group.Batch) {
 	}
 	if len(b.Entries) > 0 {
 		first := b.Entries[0].Index
-		list = append(list, shoal.Write{Key: logKey(x.key, first), Delete: true, End: next(groupKey(x.key, partLog))})
+		if first <= x.logEnd { // those that another leader's replace; seldom, as a range deleted slows every read of the table
+			list = append(list, shoal.Write{Key: logKey(x.key, first), Delete: true, End: next(groupKey(x.key, partLog))})
+		}
+		x.logEnd = b.Entries[len(b.Entries)-1].Index
 		for _, e := range b.Entries {
 			list = append(list, shoal.Write{Key: logKey(x.key, e.Index), Value: e.AppendTo(nil)})
 			x.tail += len(e.Data)

@@ -34,7 +34,7 @@ const (
 // counter makes an agent that counts, has every node call it, kills the node it lives on, and looks whether all
 // that was acknowledged was counted.
 func (d *run) counter(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	live := slices.DeleteFunc(slices.Clone(d.f.nodes), func(n *node.Node) bool { return n == nil })
 	maker := live[len(live)-1] // not the first, which tells the story

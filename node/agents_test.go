@@ -13,7 +13,11 @@ import (
 
 func callAgent(t *testing.T, n *Node, agent string, r shoal.CallRequest) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	patience := 30 * time.Second
+	if underRace { // a module takes ten seconds to compile
+		patience = 2 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	b, err := n.CallAgent(ctx, agent, r)
 	if err != nil {
