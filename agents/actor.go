@@ -46,9 +46,11 @@ type actor struct {
 	end         context.CancelFunc
 	posting     bool // the outbox is being worked off
 	maintaining bool
-	firing      bool // a timer's turn is under way
-	tries       int  // of it, so far
-	code        shoal.Behaviour
+	firing      bool             // a timer's turn is under way
+	tries       int              // of it, so far
+	program     string           // CID of the code in force, or the name of native code
+	code        shoal.Behaviour  // made ready; nil: not yet
+	noted       turn.Noted       // what the history says, with all that is on its way to it
 	inst        shoal.Instance   // of turns; only the worker uses it
 	instEpoch   uint64           // whose turns it remembers; 0: it is spoilt
 	readers     []shoal.Instance // of reads, idle
@@ -75,6 +77,9 @@ func (a *Agents) load(key shoal.Key, promise group.Promise, owes bool) (*actor, 
 		changed: make(chan struct{}), reads: map[uint64]chan bool{},
 	}
 	x.pipe = turn.NewPipe(x.state)
+	if x.program, err = program(x.state, gen); err != nil {
+		return nil, err
+	}
 	self, ok := st.Self(group.Keeper{Peer: a.Peers.Self(), Store: a.store.name})
 	if !ok { // removed, or not yet told of: it may still be asked for what it has
 		return nil, shoal.E(shoal.NotFound, "agent "+KeyText(key), "this node does not keep it any more", "")
@@ -303,7 +308,7 @@ func (x *actor) truncate() {
 // apply brings committed entries into the agent's state. The caller holds mu.
 func (x *actor) apply(entries []group.Entry, mark group.Mark) error {
 	var batch []shoal.Write
-	look := false
+	look, changed := false, false
 	for _, e := range entries {
 		if e.Kind != group.Turn {
 			continue
@@ -318,7 +323,7 @@ func (x *actor) apply(entries []group.Entry, mark group.Mark) error {
 				return err
 			}
 		}
-		look = look || turn.Schedules(list)
+		look, changed = look || turn.Schedules(list), changed || turn.Changes(list)
 		batch = append(batch, x.state.writes(list)...)
 	}
 	batch = append(batch, markWrite(x.key, mark))
@@ -330,6 +335,14 @@ func (x *actor) apply(entries []group.Entry, mark group.Mark) error {
 	x.pipe.Applied(mark.Index)
 	if mark.Conf.Index != was {
 		x.watch(mark.Conf)
+		if x.open && !mark.Conf.Joint() {
+			x.noteSoon()
+		}
+	}
+	if changed {
+		if err := x.recode(); err != nil {
+			return err
+		}
 	}
 	if look {
 		if err := x.schedule(); err != nil {
@@ -367,6 +380,14 @@ func (x *actor) lead(l group.Leadership) {
 	x.open = true
 	x.life, x.end = context.WithCancel(x.a.ctx)
 	x.a.cfg.Log.Debug("agent lives here", "agent", KeyText(x.key), "name", x.genesis.Name, "epoch", l.Epoch)
+	m, err := turn.ReadMeta(x.state)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	if x.noted = m.Noted; m.Noted.Leader != "" && m.Noted.Leader != x.a.Peers.Self() {
+		x.noteSoon() // else with the first turn: waking up is no news
+	}
 	x.work()
 	x.fire()
 	x.postOut()

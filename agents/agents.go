@@ -31,6 +31,7 @@ type Agents struct {
 	places   places
 	sessions sessions
 	names    names
+	logs     logs
 
 	mu       sync.Mutex
 	awake    map[shoal.Key]*actor
@@ -63,6 +64,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		places:   places{list: map[shoal.Key]*place{}},
 		sessions: sessions{unique: hex.EncodeToString(random(6)), list: map[shoal.Key]*callSession{}},
 		names:    names{list: map[string]known{}, owners: map[shoal.PeerID]shoal.Key{}},
+		logs:     logs{list: map[shoal.Key]*pages{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{}, sick: map[shoal.Key]error{},
 	}
 	a.begun = a.instant()
@@ -75,6 +77,8 @@ func New(cfg Config, d Deps) (*Agents, error) {
 	d.Peers.Handle("agents.where", a.onWhere)
 	d.Peers.Handle("agents.owner", a.onOwner)
 	d.Peers.Handle("agents.show", a.onShow)
+	d.Peers.Handle("agents.ready", a.onReady)
+	d.Peers.Handle("agents.logs", a.onLogs)
 	d.Peers.Handle("agents.remove", a.onRemove)
 	d.Peers.Handle("agents.leaving", a.onLeaving)
 	d.Peers.HandleStream("agents.post", a.post.serve)
@@ -263,11 +267,11 @@ func (a *Agents) behaviour(ctx context.Context, code string) (shoal.Behaviour, e
 }
 
 // keepCode brings an agent's code here.
-func (a *Agents) keepCode(ctx context.Context, code string, from shoal.PeerID) error {
+func (a *Agents) keepCode(ctx context.Context, code string, from ...shoal.PeerID) error {
 	if code == DirectoryCode {
 		return nil
 	}
-	return a.Code.Keep(ctx, code, from)
+	return a.Code.Keep(ctx, code, from...)
 }
 
 // announceAll tells the DHT what this node keeps.

@@ -21,6 +21,7 @@ type question struct {
 	Method  string       `cbor:"m"`
 	Payload []byte       `cbor:"p,omitempty"`
 	Read    bool         `cbor:"r,omitempty"`
+	Op      string       `cbor:"o,omitempty"` // not a method: something that the group does
 	Request turn.Request `cbor:"q,omitzero"`
 	From    turn.Source  `cbor:"f,omitzero"` // a message out of another agent's outbox
 	Caller  string       `cbor:"c,omitempty"`

@@ -365,15 +365,12 @@ func (a *Agents) choose(ctx context.Context, salt string, n int, without []shoal
 			if len(out) >= n || slices.ContainsFunc(out, func(k group.Keeper) bool { return k.Peer == m.ID }) || apart && zone != "" && zones[zone] {
 				continue
 			}
-			ask, cancel := context.WithTimeout(ctx, time.Second)
-			b, err := a.Peers.Ask(ask, m.ID, "agents.keep", nil)
-			cancel()
-			var w willing
-			if err != nil || wire.Unmarshal("answer to keep", b, &w) != nil || w.Store == "" {
+			k, err := a.askKeeper(ctx, m.ID)
+			if err != nil {
 				continue
 			}
 			zones[zone] = true
-			out = append(out, group.Keeper{Peer: m.ID, Store: w.Store})
+			out = append(out, k)
 		}
 	}
 	return out, ctx.Err()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/agents/keepers"
 )
 
 // departure is for how long a peer's word that it leaves holds; it says so again every second.
@@ -138,8 +139,8 @@ func (a *Agents) handOver(k shoal.Key, f fleet) (more bool, name string, safe bo
 	}
 	safe = !mine || 2*others > voters || g.Code == DirectoryCode && len(f) == 1 // the last node takes its names along
 	gone := func(p shoal.PeerID) bool { return a.lostForGood(f, p) }
-	w := lacks(mark.Conf, g.Replicas, a.takers(f, mark.Conf), gone)
-	more = mine && (mark.Conf.Joint() || w.learn+len(w.promote)+len(w.remove) > 0)
+	w := keepers.Lacks(mark.Conf, g.Replicas, a.takers(f, mark.Conf), gone)
+	more = mine && (mark.Conf.Joint() || !w.None())
 	if !more {
 		return false, g.Name, safe
 	}

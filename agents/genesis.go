@@ -88,6 +88,45 @@ func openGenesis(fabric string, sealed []byte) (*Genesis, shoal.Key, shoal.PeerI
 	return &g, keyOf(sealed), env.Signer, nil
 }
 
+// Manifest says which code an agent runs since an upgrade. Its owner signs, or a member that acts for the owner;
+// numbers grow by one.
+type Manifest struct {
+	Fabric string `cbor:"f"`
+	Agent  []byte `cbor:"k"` // key
+	Number uint64 `cbor:"n"`
+	Code   string `cbor:"c"`
+	At     int64  `cbor:"a"` // Unix milliseconds
+}
+
+const sealManifest = "agent-manifest"
+
+func (m *Manifest) seal(key ed25519.PrivateKey) []byte {
+	return wire.Marshal(capability.Seal(key, sealManifest, wire.Marshal(m)))
+}
+
+// openManifest verifies a signed manifest of an agent, and returns it with its signer.
+func openManifest(fabric string, agent shoal.Key, sealed []byte) (m Manifest, signer shoal.PeerID, err error) {
+	what := "manifest of an agent"
+	if len(sealed) > directory.MaxGenesis {
+		return m, "", shoal.E(shoal.Invalid, what, "too long", "")
+	}
+	var env capability.Envelope
+	if err := wire.Unmarshal(what, sealed, &env); err != nil {
+		return m, "", err
+	}
+	b, err := env.Open(sealManifest)
+	if err != nil {
+		return m, "", shoal.Wrap(shoal.Invalid, what, err)
+	}
+	if err := wire.Unmarshal(what, b, &m); err != nil {
+		return m, "", err
+	}
+	if m.Fabric != fabric || string(m.Agent) != string(agent) || m.Number == 0 || m.Code == "" || len(m.Code) > 128 {
+		return m, "", shoal.E(shoal.Invalid, what, "for another agent or fabric, or without a number or code", "")
+	}
+	return m, env.Signer, nil
+}
+
 // KeyText is how people write an agent's key: the CID of its genesis record.
 func KeyText(k shoal.Key) string {
 	return cid.NewCidV1(cid.Raw, []byte(k)).String()

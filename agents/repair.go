@@ -7,60 +7,8 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/agents/keepers"
 )
-
-// A group has as many keepers as were wanted, if there are peers for them: those that are gone for long are
-// replaced, those that are missing since its birth are added. Newcomers learn first, and vote by one joint change
-// that also takes the vote of those they replace. The number of voters stays odd: an even one is lost as
-// soon as the odd number below it.
-
-// wanted is what a configuration lacks.
-type wanted struct {
-	learn   int      // newcomers
-	promote []uint64 // learners that may vote now
-	remove  []uint64 // members that are gone
-}
-
-// lacks says what to change next in a configuration. gone says which peers will not come back, free how many
-// peers there are that keep nothing of this agent.
-func lacks(c group.Conf, target, free int, gone func(shoal.PeerID) bool) (w wanted) {
-	if c.Joint() {
-		return w
-	}
-	var voters, learners, dead, deadLearners []uint64
-	for _, m := range c.Members {
-		lost := gone(m.Peer)
-		switch {
-		case m.Role == group.Learner && lost:
-			deadLearners = append(deadLearners, m.ID)
-		case m.Role == group.Learner:
-			learners = append(learners, m.ID)
-		case lost:
-			dead = append(dead, m.ID)
-		default:
-			voters = append(voters, m.ID)
-		}
-	}
-	if len(deadLearners) > 0 {
-		return wanted{remove: deadLearners[:1]}
-	}
-	reach := min(target, len(voters)+len(learners)+free) // voters that can be had
-	if reach%2 == 0 {
-		reach--
-	}
-	reach = max(reach, 1)
-	if reach > len(voters)+len(learners) {
-		return wanted{learn: 1} // learners come and go one at a time
-	}
-	n := max(0, reach-len(voters))
-	if n == 0 && len(dead) > 0 && (len(voters)+len(dead))%2 == 1 {
-		return w // nobody can replace them: without them fewer losses would be survived, not more
-	}
-	if n == 0 || len(learners) < n {
-		return w
-	}
-	return wanted{promote: learners[:n], remove: dead}
-}
 
 // fleet is what this node believes of all members, at one moment.
 type fleet map[shoal.PeerID]shoal.MemberState
@@ -100,29 +48,29 @@ func (x *actor) maintain(f fleet) {
 	x.maintaining = true
 	x.mu.Unlock()
 	x.a.work.Go(func() { // peers are asked, which may take a while
-		x.change(c, f, gone)
+		x.mend(c, f, gone)
 		x.mu.Lock()
 		x.maintaining = false
 		x.mu.Unlock()
 	})
 }
 
-// change makes the next change to a configuration, if it lacks anything.
-func (x *actor) change(c group.Conf, f fleet, gone func(shoal.PeerID) bool) {
-	w := lacks(c, x.genesis.Replicas, x.a.takers(f, c), gone)
-	ch := group.Change{Promote: w.promote, Remove: w.remove}
-	if w.learn > 0 {
+// mend makes the next change to a configuration, if it lacks anything.
+func (x *actor) mend(c group.Conf, f fleet, gone func(shoal.PeerID) bool) {
+	w := keepers.Lacks(c, x.genesis.Replicas, x.a.takers(f, c), gone)
+	ch := group.Change{Promote: w.Promote, Remove: w.Remove}
+	if w.Learn > 0 {
 		mine := make([]shoal.PeerID, len(c.Members))
 		for i, m := range c.Members {
 			mine[i] = m.Peer
 		}
 		ctx, cancel := context.WithTimeout(x.a.ctx, 5*time.Second)
-		keepers, err := x.a.choose(ctx, string(x.key), w.learn, mine)
+		found, err := x.a.choose(ctx, string(x.key), w.Learn, mine)
 		cancel()
-		if err != nil || len(keepers) == 0 {
+		if err != nil || len(found) == 0 {
 			return
 		}
-		ch = group.Change{Learn: keepers}
+		ch = group.Change{Learn: found}
 	}
 	if len(ch.Learn)+len(ch.Promote)+len(ch.Remove) == 0 {
 		return
@@ -194,12 +142,12 @@ func (a *Agents) survey() {
 		if err != nil {
 			continue
 		}
-		w := lacks(c, g.Replicas, a.takers(members, c), func(p shoal.PeerID) bool {
+		w := keepers.Lacks(c, g.Replicas, a.takers(members, c), func(p shoal.PeerID) bool {
 			s := members[p]
 			return s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
 		})
 		switch {
-		case w.learn+len(w.promote)+len(w.remove) == 0:
+		case w.None():
 		case g.Code == DirectoryCode:
 			wake(k)
 		default:

@@ -5,64 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/agents/group"
 )
-
-// TestLacks holds what is changed against what must never be: too few voters left, an even number of them, a
-// change while one is under way.
-func TestLacks(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		c := group.Conf{Next: 1}
-		dead := map[shoal.PeerID]bool{}
-		voters := 0
-		for i := range rapid.SampledFrom([]int{1, 3, 5}).Draw(t, "voters") {
-			p := shoal.PeerID(rune('a' + i))
-			c.Members = append(c.Members, group.Member{ID: c.Next, Keeper: group.Keeper{Peer: p}})
-			c.Next++
-			voters++
-			dead[p] = i > 0 && rapid.Bool().Draw(t, "dead")
-		}
-		for i := range rapid.IntRange(0, 3).Draw(t, "learners") {
-			p := shoal.PeerID(rune('m' + i))
-			c.Members = append(c.Members, group.Member{ID: c.Next, Role: group.Learner, Keeper: group.Keeper{Peer: p}})
-			c.Next++
-			dead[p] = rapid.Bool().Draw(t, "dead")
-		}
-		target := rapid.SampledFrom([]int{1, 3, 5}).Draw(t, "target")
-		free := rapid.IntRange(0, 4).Draw(t, "free")
-		w := lacks(c, target, free, func(p shoal.PeerID) bool { return dead[p] })
-		if w.learn > free || w.learn > 0 && len(w.promote)+len(w.remove) > 0 {
-			t.Fatalf("%+v with %d free", w, free)
-		}
-		alive := 0
-		for _, m := range c.Members {
-			if m.Role == group.Voter && !dead[m.Peer] {
-				alive++
-			}
-		}
-		removed := 0
-		for _, id := range w.remove {
-			m, _ := c.Member(id)
-			if !dead[m.Peer] {
-				t.Fatalf("%s lives and is removed: %+v", m.Peer, w)
-			}
-			if m.Role == group.Voter {
-				removed++
-			}
-		}
-		if after := voters + len(w.promote) - removed; len(w.promote)+removed > 0 && (after%2 == 0 || after < min(alive, target)) {
-			t.Fatalf("%d voters after %+v; %+v, %v", after, w, c, dead)
-		}
-		for _, id := range w.promote {
-			if m, _ := c.Member(id); m.Role != group.Learner || dead[m.Peer] {
-				t.Fatalf("%+v is promoted", m)
-			}
-		}
-	})
-}
 
 func (w *world) keepers(agent string, want int, within time.Duration) {
 	w.t.Helper()

@@ -17,7 +17,7 @@ func (a *Agents) onCall(ctx context.Context, from shoal.PeerID, req []byte) ([]b
 	if err := wire.Unmarshal("call of an agent", req, &q); err != nil {
 		return nil, err
 	}
-	if len(q.Payload) > turn.MaxPayload || q.Method == "" || len(q.Method) > turn.MaxName || len(q.Chain.Agents) > maxDepth+1 {
+	if len(q.Payload) > turn.MaxPayload || (q.Method == "") == (q.Op == "") || len(q.Method) > turn.MaxName || len(q.Chain.Agents) > maxDepth+1 {
 		return nil, shoal.E(shoal.Invalid, "call of an agent", "payload, method or chain beyond the limits", "")
 	}
 	ans, err := a.serve(ctx, from, &q)
@@ -67,9 +67,14 @@ func (x *actor) serve(ctx context.Context, q *question) (*answer, error) {
 	}
 	var out []byte
 	var err error
-	if q.Read {
+	switch {
+	case q.Op != "":
+		out, err = x.operation(ctx, q)
+	case q.Method == migrate:
+		err = noMigrate()
+	case q.Read:
 		out, err = x.read(ctx, q)
-	} else {
+	default:
 		out, err = x.process(ctx, q)
 	}
 	if err != nil {
@@ -147,18 +152,22 @@ func (x *actor) place() place {
 	return p
 }
 
-// process puts a call or a message into the mailbox and waits for what comes of it.
+// process has a call or a message processed in its turn.
 func (x *actor) process(ctx context.Context, q *question) ([]byte, error) {
+	return x.enqueue(ctx, &mail{
+		m:      turn.Message{Method: q.Method, Payload: q.Payload, Request: q.Request, From: q.From},
+		caller: q.Caller, chain: q.Chain, ctx: ctx,
+	})
+}
+
+// enqueue puts something into the mailbox and waits for what comes of it.
+func (x *actor) enqueue(ctx context.Context, m *mail) ([]byte, error) {
 	type outcome struct {
 		reply []byte
 		err   error
 	}
 	ch := make(chan outcome, 1)
-	m := &mail{
-		m:      turn.Message{Method: q.Method, Payload: q.Payload, Request: q.Request, From: q.From},
-		caller: q.Caller, chain: q.Chain, ctx: ctx,
-		done: func(reply []byte, err error) { ch <- outcome{reply, err} },
-	}
+	m.done = func(reply []byte, err error) { ch <- outcome{reply, err} }
 	x.mu.Lock()
 	err := x.dead
 	if err == nil {
@@ -186,6 +195,7 @@ type Show struct {
 	Name       string         `cbor:"n" json:"name"`
 	Owner      shoal.PeerID   `cbor:"o" json:"owner"`
 	Code       string         `cbor:"c" json:"code"`
+	Manifest   uint64         `cbor:"m" json:"manifest"` // number of the newest; 0: the genesis holds
 	Leader     shoal.PeerID   `cbor:"l" json:"leader"`
 	Keepers    []shoal.PeerID `cbor:"p" json:"keepers"`
 	Replicas   int            `cbor:"r" json:"replicas"` // wanted
@@ -213,7 +223,7 @@ func (x *actor) show() (*Show, error) {
 	}
 	s := x.g.Status()
 	out := &Show{
-		Key: KeyText(x.key), Name: x.genesis.Name, Owner: x.genesis.Owner, Code: x.genesis.Code, Leader: s.Leader.Peer,
+		Key: KeyText(x.key), Name: x.genesis.Name, Owner: x.genesis.Owner, Code: x.program, Manifest: m.Manifest, Leader: s.Leader.Peer,
 		Replicas: x.genesis.Replicas, Epoch: s.Epoch, Generation: s.Generation, Turns: m.Turns, Bytes: m.Bytes,
 		Timers: m.Timers, Last: m.Time, Commit: s.Commit, Seen: x.a.Peers.Self(),
 	}
@@ -240,13 +250,21 @@ func (a *Agents) Show(ctx context.Context, agent string) (*Show, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, _ := a.places.get(key)
-	peers := at.Keepers
-	if len(peers) == 0 {
-		if peers, err = a.locate(ctx, key); err != nil {
-			return nil, err
+	if at, ok := a.places.get(key); ok && len(at.Keepers) > 0 {
+		if best, err := a.describe(ctx, key, at.Keepers); err == nil {
+			return best, nil
 		}
 	}
+	peers, err := a.locate(ctx, key) // what is remembered is nothing, or old
+	if err != nil {
+		return nil, err
+	}
+	best, err := a.describe(ctx, key, peers)
+	return best, shoal.Wrap(shoal.Unavailable, "show "+agent, err)
+}
+
+// describe asks peers for what they know of an agent, and returns the best.
+func (a *Agents) describe(ctx context.Context, key shoal.Key, peers []shoal.PeerID) (*Show, error) {
 	type view struct {
 		s   *Show
 		err error
@@ -265,6 +283,7 @@ func (a *Agents) Show(ctx context.Context, agent string) (*Show, error) {
 		})
 	}
 	var best *Show
+	var err error
 	for range peers {
 		v := <-views
 		if v.err != nil {
@@ -276,16 +295,9 @@ func (a *Agents) Show(ctx context.Context, agent string) (*Show, error) {
 		}
 	}
 	if best == nil {
-		return nil, shoal.Wrap(shoal.Unavailable, "show "+agent, err)
+		return nil, err
 	}
 	return best, nil
-}
-
-// keepLines keeps what the agent's code logged.
-func (x *actor) keepLines(lines []string) {
-	for _, l := range lines {
-		x.a.cfg.Log.Info("agent says", "agent", x.genesis.Name, "line", l)
-	}
 }
 
 // locate finds peers that keep an agent: this node, those that the directory names, and in a small fabric

@@ -18,6 +18,7 @@ type consignment struct {
 	Genesis    []byte     `cbor:"g"`
 	Generation uint64     `cbor:"r"`
 	Mark       group.Mark `cbor:"m"`
+	Code       string     `cbor:"c"` // in force
 }
 
 // parcelOf is a piece of a shipped state, or its end.
@@ -35,7 +36,7 @@ const (
 // ship sends the agent's applied state to a member that is new, or too far behind. The caller holds mu: what is
 // sent is the state as it is now.
 func (x *actor) ship(to group.Member) {
-	head := consignment{Genesis: x.rec.Genesis, Generation: x.rec.Generation, Mark: x.mark}
+	head := consignment{Genesis: x.rec.Genesis, Generation: x.rec.Generation, Mark: x.mark, Code: x.program}
 	snap, err := x.a.Table.Snapshot()
 	if err != nil {
 		x.a.work.Go(func() { x.shipped(to, 0, err) })
@@ -113,7 +114,10 @@ func (a *Agents) onShip(ctx context.Context, from shoal.PeerID, req []byte, s sh
 		return err
 	}
 	defer context.AfterFunc(ctx, s.Reset)()
-	if err := a.keepCode(ctx, g.Code, from); err != nil {
+	if head.Code == DirectoryCode != (g.Code == DirectoryCode) {
+		return shoal.E(shoal.Invalid, "agent "+KeyText(key), "its code is another than it can be", "")
+	}
+	if err := a.keepCode(ctx, head.Code, from); err != nil {
 		return err
 	}
 	had, err := a.hold(key)

@@ -18,6 +18,7 @@ type mail struct {
 	chain  chain
 	ctx    context.Context               // of the caller: a turn whose caller is gone by then is not begun
 	done   func(reply []byte, err error) // told once, under the actor's lock: it must not wait
+	code   *newCode                      // not a message: the agent is to run other code from here on
 }
 
 // post puts a message into the mailbox. The caller holds mu.
@@ -54,7 +55,11 @@ func (x *actor) worker() {
 		m := x.mail[0]
 		x.mail = x.mail[1:]
 		x.used = x.a.instant()
-		x.turn(m)
+		if m.code != nil {
+			x.change(m)
+		} else {
+			x.turn(m)
+		}
 	}
 	x.working = false
 	if !x.open {
@@ -195,6 +200,9 @@ func (x *actor) afterAll(m *mail, reply []byte, err error) {
 
 // propose stages an entry and puts it into the log; false if that is impossible. The caller holds mu.
 func (x *actor) propose(e *turn.Entry, done func(error)) bool {
+	if e.Event == nil {
+		e.Event = x.news()
+	}
 	at, err := x.g.Propose(x.a.instant(), e.Encode())
 	if err != nil {
 		done(err)
@@ -213,6 +221,9 @@ func (x *actor) propose(e *turn.Entry, done func(error)) bool {
 
 // run has the agent's code process a message.
 func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, now time.Time) ([]byte, error) {
+	if m.m.Method == migrate { // of a timer, say
+		return nil, noMigrate()
+	}
 	ctx := life
 	if d, ok := m.ctx.Deadline(); ok { // the time of the call bounds that of the turn, its end does not end it
 		var stop context.CancelFunc
@@ -232,7 +243,7 @@ func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, 
 	out := &effects{x: x, stage: s, mail: m}
 	t.Out = out
 	reply, err := inst.Turn(ctx, t)
-	x.keepLines(out.lines)
+	x.keepLines(epoch, out.lines)
 	return reply, err
 }
 
@@ -265,18 +276,20 @@ func (x *actor) instance(ctx context.Context, epoch uint64) (shoal.Instance, err
 // behaviour returns the agent's code, made ready when it is first asked for.
 func (x *actor) behaviour(ctx context.Context) (shoal.Behaviour, error) {
 	x.mu.Lock()
-	code := x.code
+	code, program := x.code, x.program
 	x.mu.Unlock()
 	if code != nil {
 		return code, nil
 	}
-	code, err := x.a.behaviour(ctx, x.genesis.Code)
+	code, err := x.a.behaviour(ctx, program)
 	if err != nil {
 		return nil, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.code = code
+	if x.program == program {
+		x.code = code
+	}
 	return code, nil
 }
 
@@ -332,7 +345,7 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
 		Seed: random(16), Read: true, State: s, Out: out,
 	})
-	x.keepLines(out.lines)
+	x.keepLines(epoch, out.lines)
 	if inst.Broken() {
 		inst.Close()
 		return reply, err

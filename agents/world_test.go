@@ -218,10 +218,15 @@ type natives struct{}
 func (natives) Keep(context.Context, string, ...shoal.PeerID) error { return nil }
 
 func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error) {
-	if code != "counter" {
-		return nil, shoal.E(shoal.Invalid, "code "+code, "unknown", "")
+	switch code {
+	case "counter":
+		return counter{}, nil
+	case "thousands":
+		return thousands, nil
+	case "stubborn":
+		return stubborn, nil
 	}
-	return counter{}, nil
+	return nil, shoal.E(shoal.Invalid, "code "+code, "unknown", "")
 }
 
 // counter counts, in its state and in its memory, which must agree.

@@ -28,10 +28,14 @@ func Mutations(v View, e *Entry) ([]Write, error) {
 		err = a.settle(e)
 	case Code:
 		a.meta.Code, a.meta.Manifest = e.Code, e.Manifest
-		err = a.writes(e.Writes) // of migrate
+		a.set(manifestKey, e.Signed)
+		err = a.effects(e) // of migrate
 	}
 	if err != nil {
 		return nil, err
+	}
+	if e.Event != nil {
+		a.note(*e.Event)
 	}
 	a.put(metaKey, a.meta)
 	list := make([]Write, 0, len(a.out))
@@ -64,9 +68,6 @@ func (a *applying) get(key []byte) (value []byte, ok bool, err error) {
 
 func (a *applying) turn(e *Entry) error {
 	a.meta.Turns++
-	if err := a.writes(e.Writes); err != nil {
-		return err
-	}
 	if err := a.record(e); err != nil {
 		return err
 	}
@@ -77,6 +78,14 @@ func (a *applying) turn(e *Entry) error {
 		if err := a.clear(e.Fired.Name); err != nil {
 			return err
 		}
+	}
+	return a.effects(e)
+}
+
+// effects are what the agent's code did: writes, timers, messages.
+func (a *applying) effects(e *Entry) error {
+	if err := a.writes(e.Writes); err != nil {
+		return err
 	}
 	for _, t := range e.Timers {
 		if err := a.clear(t.Name); err != nil {

@@ -27,6 +27,7 @@ const (
 	Expire Kind = 2 // old sessions are forgotten
 	Settle Kind = 3 // messages of the outbox arrived, or never will
 	Code   Kind = 4 // other code from here on
+	Note   Kind = 5 // nothing but its Event
 )
 
 // Entry is what the log holds of a turn: all of its effects.
@@ -47,6 +48,8 @@ type Entry struct {
 	Sessions []string  `cbor:"e,omitempty"` // Expire
 	Code     []byte    `cbor:"c,omitempty"` // Code: CID
 	Manifest uint64    `cbor:"v,omitempty"` // Code: number of the owner's manifest that says so
+	Signed   []byte    `cbor:"y,omitempty"` // Code: that manifest
+	Event    *Event    `cbor:"h,omitempty"` // for the agent's history
 }
 
 // Write is one change of a state.
@@ -94,7 +97,7 @@ func Decode(b []byte) (*Entry, error) {
 	if err := wire.Unmarshal("log entry", b, &e); err != nil {
 		return nil, &shoal.Error{Kind: shoal.Corrupt, What: "log entry", Why: err.Error(), Err: err}
 	}
-	if e.Kind < Turn || e.Kind > Code {
+	if e.Kind < Turn || e.Kind > Note {
 		return nil, shoal.E(shoal.Corrupt, "log entry", "of a kind that this version does not know",
 			"run the version that wrote it, or a later one")
 	}

@@ -33,9 +33,14 @@ const (
 	ofTimer   = 't'
 	ofDead    = 'x'
 	ofMeta    = 'm'
+	ofHistory = 'h'
+	ofCode    = 'c'
 )
 
-var metaKey = []byte{ofMeta}
+var (
+	metaKey     = []byte{ofMeta}
+	manifestKey = []byte{ofCode} // the signed manifest in force; none: the genesis is
+)
 
 func userKey(k []byte) []byte { return append([]byte{ofUser}, k...) }
 
@@ -90,6 +95,8 @@ type Meta struct {
 	Bytes    uint64 `cbor:"b,omitempty"` // of the agent's own keys and values
 	Timers   uint64 `cbor:"i,omitempty"`
 	Floor    int64  `cbor:"f,omitempty"` // sessions begun earlier, of which nothing is known, have expired
+	Events   uint64 `cbor:"e,omitempty"` // noted in the history so far
+	Noted    Noted  `cbor:"h,omitzero"`
 }
 
 // ReadMeta returns a state's Meta; that of an empty state is zero.
