@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -26,12 +27,6 @@ type question struct {
 	From    turn.Source  `cbor:"f,omitzero"` // a message out of another agent's outbox
 	Caller  string       `cbor:"c,omitempty"`
 	Chain   chain        `cbor:"h,omitzero"`
-}
-
-// chain is the way a call came: which agents wait for it.
-type chain struct {
-	Trace  string   `cbor:"t,omitempty"`
-	Agents [][]byte `cbor:"a,omitempty"`
 }
 
 // answer is what a keeper says to a question.
@@ -109,7 +104,16 @@ func (a *Agents) callKey(ctx context.Context, key shoal.Key, agent string, r sho
 		q.Request, done = a.sessions.request(key, a.cfg.Now())
 		defer done()
 	}
+	q.Chain = q.Chain.begun(a.cfg.Now())
 	out, err := a.ask(ctx, key, &q)
+	for dies(err) { // it was as if it had never been
+		select {
+		case <-time.After(time.Duration(1+rand.IntN(10)) * time.Millisecond):
+		case <-ctx.Done():
+			return nil, called(agent, r.Method, q.Request, err)
+		}
+		out, err = a.ask(ctx, key, &q)
+	}
 	return out, called(agent, r.Method, q.Request, err)
 }
 

@@ -99,6 +99,10 @@ func (x *actor) fired(t turn.Timer, err error) {
 		}
 		return
 	}
+	if dies(err) {
+		x.fireSoon(10 * time.Millisecond)
+		return
+	}
 	if x.tries++; x.tries < maxTries {
 		x.fireSoon(time.Duration(x.tries) * 200 * time.Millisecond)
 		return
@@ -152,7 +156,7 @@ func (x *actor) poster() {
 				s := turn.Settled{To: p.To, Number: p.Number}
 				switch {
 				case err == nil:
-				case again(err) || shoal.KindOf(err) == shoal.Timeout || shoal.KindOf(err) == shoal.Canceled:
+				case again(err) || dies(err) || shoal.KindOf(err) == shoal.Timeout || shoal.KindOf(err) == shoal.Canceled:
 					s.Number = 0 // later
 				default:
 					s.Why = err.Error()

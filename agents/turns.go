@@ -29,6 +29,9 @@ func (x *actor) put(m *mail) error {
 			Try: "try again later", RetryAfter: 100 * time.Millisecond,
 		}
 	}
+	if x.mustDie(m) {
+		return die(x.genesis.Name)
+	}
 	x.mail = append(x.mail, m)
 	x.work()
 	return nil
@@ -244,6 +247,9 @@ func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, 
 	t.Out = out
 	reply, err := inst.Turn(ctx, t)
 	x.keepLines(epoch, out.lines)
+	if out.died != nil {
+		return nil, out.died
+	}
 	return reply, err
 }
 
@@ -392,10 +398,10 @@ type effects struct {
 	read  bool
 	calls int
 	lines []string
+	died  error // the chain must begin anew: nothing of this turn may count
 }
 
 const (
-	maxDepth = 16 // agents that wait for one another
 	maxLines = 256
 	maxLine  = 4 << 10
 )
@@ -408,6 +414,7 @@ func (f *effects) Call(ctx context.Context, to, method string, payload []byte) (
 	if err != nil {
 		return nil, err
 	}
+	f.mail.chain = f.mail.chain.begun(f.x.a.cfg.Now())
 	q := question{Key: []byte(key), Method: method, Payload: payload, Read: f.read, Caller: KeyText(f.x.key), Chain: f.mail.chain}
 	q.Chain.Agents = append(q.Chain.Agents[:len(q.Chain.Agents):len(q.Chain.Agents)], []byte(f.x.key))
 	if err := q.Chain.admits(what, key); err != nil {
@@ -427,29 +434,23 @@ func (f *effects) Call(ctx context.Context, to, method string, payload []byte) (
 		f.x.settled(last)
 	}
 	open := f.x.open
+	if open && !f.read {
+		f.x.yields(&f.mail.chain)
+	}
 	f.x.mu.Unlock()
 	if !open {
 		return nil, notHere()
 	}
 	out, err := f.x.a.ask(ctx, key, &q)
+	if !f.read {
+		f.x.mu.Lock()
+		f.x.yields(nil)
+		f.x.mu.Unlock()
+	}
+	if dies(err) {
+		f.died = err // whatever the code makes of it
+	}
 	return out, shoal.Wrap(shoal.Unavailable, what, err)
-}
-
-// admits refuses a call that would come back to an agent that waits for it, and chains that are too long.
-func (c chain) admits(what string, to shoal.Key) error {
-	way := ""
-	for _, k := range c.Agents {
-		way += KeyText(shoal.Key(k)) + " > "
-	}
-	for _, k := range c.Agents {
-		if shoal.Key(k) == to {
-			return shoal.E(shoal.Refused, what, "it waits for this very call: "+way+KeyText(to), "send a message instead of calling")
-		}
-	}
-	if len(c.Agents) > maxDepth {
-		return shoal.E(shoal.Refused, what, fmt.Sprintf("%d agents wait for one another: %s", len(c.Agents), way), "send a message instead of calling")
-	}
-	return nil
 }
 
 // Send implements shoal.Effects.

@@ -223,6 +223,8 @@ func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error
 		return counter{}, nil
 	case "thousands":
 		return thousands, nil
+	case "hopper":
+		return hopper, nil
 	case "stubborn":
 		return stubborn, nil
 	}
