@@ -217,11 +217,14 @@ func (x *actor) flush() {
 			x.leave(asleep())
 			return
 		}
-		if e.Removed || e.Sealed > 0 {
-			if e.Removed {
-				x.a.writer.put(x.a.store.leaving(x.key, x.self), true, func(error) {}) // on failure the group tells it again
-				x.a.work.Go(func() { _ = x.a.Directory.Withdraw(x.a.ctx, x.key) })
-			}
+		if e.Sealed > 0 {
+			x.a.writer.put(x.a.store.sealing(x.key, x.rec, e.Sealed), true, func(error) {}) // on failure the next message says it again
+			x.leave(sealedOff(x.key, record{Generation: x.rec.Generation, Sealed: e.Sealed}))
+			return
+		}
+		if e.Removed {
+			x.a.writer.put(x.a.store.leaving(x.key, x.self), true, func(error) {}) // on failure the group tells it again
+			x.a.work.Go(func() { _ = x.a.Directory.Withdraw(x.a.ctx, x.key) })
 			x.leave(shoal.E(shoal.NotFound, "agent "+KeyText(x.key), "this node does not keep it any more", ""))
 			return
 		}

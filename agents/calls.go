@@ -237,8 +237,13 @@ func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body [
 
 // others asks the keepers but for one, until one of them answers the question or names another leader.
 func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, body []byte) *answer {
-	for ctx.Err() == nil {
+	for round := 0; ctx.Err() == nil; round++ {
 		at, _ := a.places.get(key)
+		if round > 0 || len(at.Keepers) < 2 { // there may be others by now
+			if found, err := a.locate(ctx, key); err == nil {
+				at.Keepers = found
+			}
+		}
 		for _, p := range at.Keepers {
 			if p == but {
 				continue

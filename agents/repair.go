@@ -123,6 +123,7 @@ func (a *Agents) survey() {
 		})
 	}
 	members := a.look()
+	var again [][]byte // recoveries whose former keepers may be back
 	for k, err := range a.store.keys() {
 		if err != nil {
 			return
@@ -130,6 +131,9 @@ func (a *Agents) survey() {
 		rec, _, mark, err := a.store.glance(k)
 		if err != nil {
 			continue
+		}
+		if len(rec.Recovery) > 0 {
+			again = append(again, rec.Recovery)
 		}
 		c := mark.Conf
 		i := slices.IndexFunc(c.Members, func(m group.Member) bool {
@@ -152,6 +156,11 @@ func (a *Agents) survey() {
 			wake(k)
 		default:
 			later = append(later, k)
+		}
+	}
+	for _, sealed := range again {
+		if r, _, _, err := a.openRecovery(sealed); err == nil {
+			a.work.Go(func() { a.sealFormer(sealed, r) })
 		}
 	}
 	for _, k := range later {

@@ -228,7 +228,7 @@ func (x *actor) show() (*Show, error) {
 		Timers: m.Timers, Last: m.Time, Commit: s.Commit, Seen: x.a.Peers.Self(),
 	}
 	for _, k := range s.Conf.Members {
-		if k.Role != group.Learner {
+		if k.Role != group.Learner && k.Role != group.Incoming { // whose word counts only once the change is through
 			out.Keepers = append(out.Keepers, k.Peer)
 		}
 	}

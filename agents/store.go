@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"iter"
 
 	"github.com/shoal-fabric/shoal"
@@ -56,6 +57,8 @@ type record struct {
 	Genesis    []byte `cbor:"g"` // signed
 	Generation uint64 `cbor:"r"`
 	Restoring  bool   `cbor:"w,omitempty"` // the agent's state is on its way: only votes count
+	Recovery   []byte `cbor:"y,omitempty"` // signed: how this generation began, if not by birth
+	Sealed     uint64 `cbor:"s,omitempty"` // the generation that follows: the state is kept, and not used
 }
 
 // openStore counts this start: the number is durable before anybody hears of it.
@@ -152,6 +155,19 @@ func (s *store) load(k shoal.Key) (r record, st group.Stored, err error) {
 	if r.Restoring {
 		return r, st, shoal.E(shoal.NotFound, "agent "+KeyText(k), "its state is on the way to this node", "ask another keeper")
 	}
+	if r.Sealed > 0 {
+		return r, st, sealedOff(k, r)
+	}
+	return s.read(k, r)
+}
+
+func sealedOff(k shoal.Key, r record) error {
+	return shoal.E(shoal.NotFound, "agent "+KeyText(k), fmt.Sprintf("it was recovered elsewhere: generation %d follows what this node keeps, %d",
+		r.Sealed, r.Generation), "")
+}
+
+// read reads a group's state, whatever its record says.
+func (s *store) read(k shoal.Key, r record) (_ record, st group.Stored, err error) {
 	st.Generation = r.Generation
 	for part, v := range map[byte]any{partHard: &st.Hard, partBase: &st.Base, partMark: &st.Mark} {
 		b, ok, err := s.t.Get(groupKey(k, part))
@@ -190,6 +206,9 @@ func (s *store) glance(k shoal.Key) (r record, term uint64, m group.Mark, err er
 		b, ok, err := s.t.Get(x.key)
 		if err == nil && (!ok || r.Restoring) {
 			err = shoal.E(shoal.NotFound, "agent "+KeyText(k), "this node does not keep it", "")
+		}
+		if err == nil && r.Sealed > 0 {
+			err = sealedOff(k, r)
 		}
 		if err == nil {
 			err = stored(b, x.v)
@@ -234,6 +253,12 @@ func (s *store) leaving(k shoal.Key, member uint64) []shoal.Write {
 		{Key: indexKey(k), Delete: true},
 		{Key: groupKey(k, 0), Delete: true, End: groupKey(k, 0xff)},
 	}
+}
+
+// sealing returns the write that puts an older generation out of use.
+func (s *store) sealing(k shoal.Key, r record, by uint64) []shoal.Write {
+	r.Sealed = by
+	return []shoal.Write{{Key: indexKey(k), Value: wire.Marshal(r)}}
 }
 
 // removed returns the last member that this node was, of a group that it left; 0 if it never did.
