@@ -76,6 +76,7 @@ func TestRecover(t *testing.T) {
 			n.wantCall(itoa(4+i), made.Key, "add", "")
 		}
 		w.keepers(made.Name, 3, 5*time.Minute)
+		time.Sleep(time.Second) // all three know that it is theirs now, and not the first one's alone
 		for _, n := range w.nodes {
 			if got, err := n.read(made.Key); err != nil || got != "5" {
 				t.Errorf("a read: %s, %v", got, err)
