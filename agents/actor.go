@@ -42,7 +42,7 @@ type actor struct {
 	reads       map[uint64]chan bool
 	mail        []*mail
 	working     bool
-	calling     *chain // of the turn under way, while it waits for another agent
+	calling     *chain          // of the turn under way, while it waits for another agent
 	life        context.Context // of this leadership
 	end         context.CancelFunc
 	posting     bool // the outbox is being worked off

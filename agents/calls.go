@@ -143,6 +143,7 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 	var last error
 	var body []byte
 	tried := map[shoal.PeerID]int{}
+	quiet := &silence{peers: map[shoal.PeerID]bool{}}
 	for wait, round := 10*time.Millisecond, 0; ; round++ {
 		to, err := a.target(ctx, key, tried)
 		if err == nil {
@@ -154,7 +155,7 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 				if body == nil {
 					body = wire.Marshal(q)
 				}
-				ans, err = a.try(ctx, key, to, body)
+				ans, err = a.try(ctx, key, to, body, quiet)
 			}
 			switch {
 			case err == nil && ans.Done:
@@ -166,6 +167,8 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 					continue // at once
 				}
 				last = shoal.E(shoal.Unavailable, "", "no keeper leads it now", "")
+			case ctx.Err() != nil:
+				return nil, timedOut(ctx, err, quiet)
 			case !again(err):
 				return nil, err
 			default:
@@ -185,22 +188,22 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 			if last == nil {
 				last = ctx.Err()
 			}
-			return nil, timedOut(ctx, last)
+			return nil, timedOut(ctx, last, quiet)
 		}
 	}
 }
 
 // timedOut tells the end of the caller's patience, with the last thing that went wrong.
-func timedOut(ctx context.Context, last error) error {
+func timedOut(ctx context.Context, last error, quiet *silence) error {
 	kind := shoal.KindOf(ctx.Err())
-	if kind == shoal.KindOf(last) {
-		return last
-	}
 	why := "the deadline passed"
 	if kind == shoal.Canceled {
 		why = "the caller gave up"
 	}
-	return &shoal.Error{Kind: kind, Why: why + "; last: " + last.Error(), Err: ctx.Err()}
+	if why += quiet.names(); kind != shoal.KindOf(last) {
+		why += "; last: " + last.Error()
+	}
+	return &shoal.Error{Kind: kind, Why: why, Err: ctx.Err()}
 }
 
 // again reports whether an error leaves the chance that another keeper, or a later moment, does better.
@@ -217,17 +220,17 @@ const second = 700 * time.Millisecond
 
 // try asks one keeper. If that takes long, the others are asked besides: the peer may be gone without a word,
 // or the agent may have another leader by now. Asking twice is safe.
-func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body []byte) (*answer, error) {
+func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body []byte, quiet *silence) (*answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var better atomic.Pointer[answer]
 	hedge := time.AfterFunc(second, func() {
-		if ans := a.others(ctx, key, to, body); ans != nil {
+		if ans := a.others(ctx, key, to, body, quiet); ans != nil {
 			better.Store(ans)
 			cancel()
 		}
 	})
-	ans, err := a.askPeer(ctx, to, body)
+	ans, err := a.askPeer(ctx, to, body, quiet)
 	hedge.Stop()
 	if b := better.Load(); err != nil && b != nil {
 		return b, nil
@@ -235,8 +238,37 @@ func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body [
 	return ans, err
 }
 
+// silence is who did not answer a question.
+type silence struct {
+	mu    sync.Mutex
+	peers map[shoal.PeerID]bool
+}
+
+func (s *silence) note(p shoal.PeerID, quiet bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers[p] = quiet
+}
+
+// names lists them in words that follow others.
+func (s *silence) names() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []string
+	for p, quiet := range s.peers {
+		if quiet {
+			list = append(list, p.Short())
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	slices.Sort(list)
+	return "; silent: " + strings.Join(list, " ")
+}
+
 // others asks the keepers but for one, until one of them answers the question or names another leader.
-func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, body []byte) *answer {
+func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, body []byte, quiet *silence) *answer {
 	for round := 0; ctx.Err() == nil; round++ {
 		at, _ := a.places.get(key)
 		if round > 0 || len(at.Keepers) < 2 { // there may be others by now
@@ -249,7 +281,7 @@ func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, bo
 				continue
 			}
 			one, cancel := context.WithTimeout(ctx, patience+second)
-			ans, err := a.askPeer(one, p, body)
+			ans, err := a.askPeer(one, p, body, quiet)
 			cancel()
 			if err == nil && (ans.Done || ans.Leader != "" && ans.Leader != but) {
 				return ans
@@ -265,8 +297,9 @@ func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, bo
 
 // askPeer asks a keeper, which may be this node itself. A peer that cannot be reached, or is no member any more, is
 // Unavailable: others may answer.
-func (a *Agents) askPeer(ctx context.Context, to shoal.PeerID, body []byte) (*answer, error) {
+func (a *Agents) askPeer(ctx context.Context, to shoal.PeerID, body []byte, quiet *silence) (*answer, error) {
 	b, err := a.Peers.Ask(ctx, to, "agents.call", body)
+	quiet.note(to, err != nil && to != a.Peers.Self())
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, err

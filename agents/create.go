@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
-	"hash/fnv"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +20,8 @@ type CreateOptions struct {
 	Code     string // CID of a module, which this node can fetch
 	Replicas int    // 1, 3 or 5; 0: 3
 	Strict   bool   // refuse rather than begin with fewer keepers
+	// Near lists peers to be preferred as keepers, the best first: the agent lives on the first that takes it.
+	Near []shoal.PeerID
 }
 
 // Created is what came of a birth.
@@ -171,13 +171,14 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 		Fabric: a.Members.Fabric(), Owner: owner, Name: o.Name, Nonce: random(16), Code: o.Code, Replicas: o.Replicas,
 		At: a.cfg.Now().UnixMilli(),
 	}
-	var err error
-	if g.Keepers, err = a.choose(ctx, string(g.Nonce), o.Replicas, nil); err != nil {
+	chosen, err := a.choose(ctx, wish{salt: string(g.Nonce), n: o.Replicas, near: o.Near})
+	if err != nil {
 		return nil, shoal.Wrap(shoal.Unavailable, what, err)
 	}
+	g.Keepers = chosen.keepers
 	if len(g.Keepers) < o.Replicas {
 		if o.Strict {
-			return nil, shoal.E(shoal.Refused, what, fmt.Sprintf("%d of %d keepers can be had", len(g.Keepers), o.Replicas),
+			return nil, shoal.E(shoal.Refused, what, fmt.Sprintf("%d of %d keepers can be had%s", len(g.Keepers), o.Replicas, chosen.reasons()),
 				"let more nodes join, or create it without --strict")
 		}
 		begin := 1 // of two neither may fail: one is better; others come as they join
@@ -318,62 +319,6 @@ func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) err
 func (a *Agents) member(p shoal.PeerID) bool {
 	return p == a.Peers.Self() || p == a.Members.Root() ||
 		slices.ContainsFunc(a.Members.Table(), func(m shoal.Member) bool { return m.ID == p })
-}
-
-// willing is what a node says when it is asked to keep agents.
-type willing struct {
-	Store string `cbor:"s"`
-}
-
-func (a *Agents) onKeep(context.Context, shoal.PeerID, []byte) ([]byte, error) {
-	return wire.Marshal(willing{Store: a.store.name}), nil
-}
-
-// choose returns up to n peers that will keep an agent: this node first, as who makes an agent is likely to
-// call it, then others in zones of their own, by the hash of salt.
-func (a *Agents) choose(ctx context.Context, salt string, n int, without []shoal.PeerID) ([]group.Keeper, error) {
-	var others []shoal.Member
-	for _, m := range a.Members.Table() {
-		if m.State == shoal.Alive && !slices.Contains(without, m.ID) && !a.departs(m.ID) {
-			others = append(others, m)
-		}
-	}
-	rank := func(p shoal.PeerID) uint64 {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(salt))
-		_, _ = h.Write([]byte(p))
-		return h.Sum64()
-	}
-	slices.SortFunc(others, func(x, y shoal.Member) int {
-		if rx, ry := rank(x.ID), rank(y.ID); rx != ry {
-			if rx < ry {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(string(x.ID), string(y.ID))
-	})
-	var out []group.Keeper
-	zones := map[string]bool{}
-	if !slices.Contains(without, a.Peers.Self()) && !a.leaving.Load() {
-		out = append(out, group.Keeper{Peer: a.Peers.Self(), Store: a.store.name})
-		zones[a.Members.Self().Attributes.Labels["zone"]] = true
-	}
-	for _, apart := range []bool{true, false} {
-		for _, m := range others {
-			zone := m.Attributes.Labels["zone"]
-			if len(out) >= n || slices.ContainsFunc(out, func(k group.Keeper) bool { return k.Peer == m.ID }) || apart && zone != "" && zones[zone] {
-				continue
-			}
-			k, err := a.askKeeper(ctx, m.ID)
-			if err != nil {
-				continue
-			}
-			zones[zone] = true
-			out = append(out, k)
-		}
-	}
-	return out, ctx.Err()
 }
 
 // FoundOwner makes the directory of an owner whose key this node has, unless there is one already.

@@ -7,7 +7,6 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/group"
 	"github.com/shoal-fabric/shoal/agents/keepers"
-	"github.com/shoal-fabric/shoal/wire"
 )
 
 // movePause is how often a move looks whether it can take its next step.
@@ -60,27 +59,6 @@ func (a *Agents) fits(ctx context.Context, to shoal.PeerID) error {
 	}
 	_, err := a.askKeeper(ctx, to)
 	return err
-}
-
-// askKeeper asks a peer whether it would keep an agent, and on which disk.
-func (a *Agents) askKeeper(ctx context.Context, p shoal.PeerID) (k group.Keeper, err error) {
-	if p == a.Peers.Self() {
-		return group.Keeper{Peer: p, Store: a.store.name}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	b, err := a.Peers.Ask(ctx, p, "agents.keep", nil)
-	if err != nil {
-		return k, err
-	}
-	var w willing
-	if err := wire.Unmarshal("answer to keep", b, &w); err != nil {
-		return k, err
-	}
-	if w.Store == "" {
-		return k, shoal.E(shoal.Invalid, "peer "+p.Short(), "it names no disk", "")
-	}
-	return group.Keeper{Peer: p, Store: w.Store}, nil
 }
 
 // move takes the steps of a move, at the leader, until the target leads or another does.

@@ -65,12 +65,12 @@ func (x *actor) mend(c group.Conf, f fleet, gone func(shoal.PeerID) bool) {
 			mine[i] = m.Peer
 		}
 		ctx, cancel := context.WithTimeout(x.a.ctx, 5*time.Second)
-		found, err := x.a.choose(ctx, string(x.key), w.Learn, mine)
+		found, err := x.a.choose(ctx, wish{salt: string(x.key), n: w.Learn, without: mine})
 		cancel()
-		if err != nil || len(found) == 0 {
+		if err != nil || len(found.keepers) == 0 {
 			return
 		}
-		ch = group.Change{Learn: found}
+		ch = group.Change{Learn: found.keepers}
 	}
 	if len(ch.Learn)+len(ch.Promote)+len(ch.Remove) == 0 {
 		return

@@ -114,6 +114,9 @@ func (x *actor) leads(ctx context.Context) (*answer, error) {
 		select {
 		case <-ch:
 		case <-end.C:
+			if err := x.why(nil); err != nil {
+				return nil, err
+			}
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			return &answer{place: x.place()}, nil

@@ -43,6 +43,12 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/agents/show":  answer(s.agentShow),
 		"DELETE /v1/agents":    answer(s.agentRemove),
 
+		"POST /v1/agents/move":    answer(s.agentMove),
+		"POST /v1/agents/upgrade": answer(s.agentUpgrade),
+		"POST /v1/agents/recover": answer(s.agentRecover),
+		"GET /v1/agents/history":  answer(s.agentHistory),
+		"GET /v1/agents/logs":     http.HandlerFunc(s.agentLogs),
+
 		"/": answer(nothing),
 	} {
 		mux.Handle(pattern, h)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/node"
@@ -38,7 +40,7 @@ func (d *run) counter(ctx context.Context) error {
 	defer cancel()
 	live := slices.DeleteFunc(slices.Clone(d.f.nodes), func(n *node.Node) bool { return n == nil })
 	maker := live[len(live)-1] // not the first, which tells the story
-	if _, err := maker.CreateAgent(ctx, "example:counter", agents.CreateOptions{Name: counterName}); err != nil {
+	if _, err := maker.CreateAgent(ctx, "example:counter", cid.Undef, agents.CreateOptions{Name: counterName}); err != nil {
 		return err
 	}
 	if _, err := maker.CallAgent(ctx, counterName, shoal.CallRequest{Method: "get"}); err != nil {

@@ -13,7 +13,9 @@ link="-Wl,--strip-all,--stack-first,-z,stack-size=524288"
 for name in cat fail grep hello wordcount wordsum; do
   clang $flags -msimd128 -mbulk-memory $link -o "$out/$name.wasm" "$name/main.c"
 done
-clang $flags -mexec-model=reactor -I../sdk/c -Wl,--strip-all,--stack-first -o "$out/counterc.wasm" counterc/main.c
+for name in counterc tally; do
+  clang $flags -mexec-model=reactor -I../sdk/c -Wl,--strip-all,--stack-first -o "$out/$name.wasm" "$name/main.c"
+done
 if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then
   echo "the agents in Go are built with $go: they stay as they are"
   exit

@@ -1,11 +1,17 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
+	"github.com/shoal-fabric/shoal/agents/turn"
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
 )
@@ -63,10 +69,16 @@ func (c agentCode) Behaviour(ctx context.Context, module string) (shoal.Behaviou
 	return c.n.rooms.sandbox.Behaviour(ctx, id)
 }
 
-// CreateAgent makes an agent. code is what Module takes.
-func (n *Node) CreateAgent(ctx context.Context, code string, o agents.CreateOptions) (*agents.Created, error) {
+// CreateAgent makes an agent. code is what Module takes; near, if it is defined, is data that its keepers rather hold.
+func (n *Node) CreateAgent(ctx context.Context, code string, near cid.Cid, o agents.CreateOptions) (*agents.Created, error) {
 	if err := n.belong("create agent " + o.Name); err != nil {
 		return nil, err
+	}
+	var err error
+	if near.Defined() {
+		if o.Near, err = n.holders(ctx, near); err != nil {
+			return nil, shoal.Wrap(shoal.Unavailable, "create agent "+o.Name+" near "+near.String(), err)
+		}
 	}
 	c, err := n.Module(ctx, code)
 	if err != nil {
@@ -75,6 +87,100 @@ func (n *Node) CreateAgent(ctx context.Context, code string, o agents.CreateOpti
 	o.Code = c.String()
 	return n.rooms.agents.Create(ctx, o)
 }
+
+// holders lists who holds data, those with the most of it first.
+func (n *Node) holders(ctx context.Context, c cid.Cid) (list []shoal.PeerID, err error) {
+	held, _, err := n.rooms.data.Where(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if len(held) == 0 {
+		return nil, shoal.E(shoal.NotFound, c.String(), "nobody is known to hold it", "check the CID with 'shoal where'")
+	}
+	slices.SortStableFunc(held, func(x, y shoal.Holder) int { return cmp.Compare(y.Bytes, x.Bytes) })
+	for _, h := range held {
+		list = append(list, h.Peer)
+	}
+	return list, nil
+}
+
+// MoveAgent has an agent live on a peer, or, if that is "", on the holder of the most of near that takes it. It returns
+// where it lives then.
+func (n *Node) MoveAgent(ctx context.Context, agent string, to shoal.PeerID, near cid.Cid) (shoal.PeerID, error) {
+	what := "move agent " + agent
+	if err := n.belong(what); err != nil {
+		return "", err
+	}
+	if to != "" {
+		return to, n.rooms.agents.Move(ctx, agent, to)
+	}
+	list, err := n.holders(ctx, near)
+	if err != nil {
+		return "", shoal.Wrap(shoal.Unavailable, what+" near "+near.String(), err)
+	}
+	for _, to := range list {
+		if err = n.rooms.agents.Move(ctx, agent, to); err == nil || ctx.Err() != nil {
+			return to, err
+		}
+	}
+	return "", err
+}
+
+// UpgradeAgent gives an agent other code, which is what Module takes.
+func (n *Node) UpgradeAgent(ctx context.Context, agent, code string) (*agents.Upgraded, error) {
+	if err := n.belong("upgrade agent " + agent); err != nil {
+		return nil, err
+	}
+	c, err := n.Module(ctx, code)
+	if err != nil {
+		return nil, err
+	}
+	return n.rooms.agents.Upgrade(ctx, agent, c.String())
+}
+
+// RecoverAgent begins a new generation of an agent most of whose keepers are gone for good.
+func (n *Node) RecoverAgent(ctx context.Context, agent string, acceptLoss bool) (*agents.Recovered, error) {
+	if err := n.belong("recover agent " + agent); err != nil {
+		return nil, err
+	}
+	root, err := n.rooms.members.RootKey()
+	if err != nil {
+		root = nil // only directories want it
+	}
+	return n.rooms.agents.Recover(ctx, agent, acceptLoss, root)
+}
+
+// AgentHistory lists where an agent lived, who kept it and what code it ran, the oldest first.
+func (n *Node) AgentHistory(ctx context.Context, agent string) ([]turn.Event, error) {
+	return n.rooms.agents.History(ctx, agent)
+}
+
+// AgentLogs gives what an agent's code logged to each, line by line; with follow, as it comes, until ctx ends.
+func (n *Node) AgentLogs(ctx context.Context, agent string, follow bool, each func(agents.Line) error) error {
+	seen := agents.Tail{}
+	for round := 0; ; round++ {
+		lines, err := n.rooms.agents.Logs(ctx, agent, seen)
+		if err != nil && (round == 0 || shoal.KindOf(err) == shoal.NotFound) {
+			return err
+		}
+		for _, l := range lines {
+			if err := each(l); err != nil {
+				return err
+			}
+		}
+		if !follow {
+			return nil
+		}
+		select {
+		case <-time.After(logPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// logPause is how often a log that is followed is looked at.
+const logPause = 500 * time.Millisecond
 
 // CallAgent calls an agent by key or name.
 func (n *Node) CallAgent(ctx context.Context, agent string, r shoal.CallRequest) ([]byte, error) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 )
@@ -31,7 +33,7 @@ func callAgent(t *testing.T, n *Node, agent string, r shoal.CallRequest) string 
 func TestAgentOnNodes(t *testing.T) {
 	t.Parallel()
 	ns := nodes(t, 4, nil)
-	c, err := ns[1].CreateAgent(t.Context(), "example:counter", agents.CreateOptions{Name: "hits"})
+	c, err := ns[1].CreateAgent(t.Context(), "example:counter", cid.Undef, agents.CreateOptions{Name: "hits"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ AGENT is a name, owner/name, or a key as 'agent create' prints it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(agentCreateCmd(s), agentCallCmd(s), agentLsCmd(s), agentShowCmd(s), agentRmCmd(s))
+	cmd.AddCommand(agentCreateCmd(s), agentCallCmd(s), agentLsCmd(s), agentShowCmd(s), agentLogsCmd(s), agentMoveCmd(s),
+		agentUpgradeCmd(s), agentHistoryCmd(s), agentRecoverCmd(s), agentRmCmd(s))
 	return cmd
 }
 
@@ -41,7 +42,8 @@ func agentCreateCmd(s *shell) *cobra.Command {
 		Short: "Make an agent",
 		Long: `MODULE is a file, the CID of one in the fabric, or example:NAME: a module that exports methods
 ('shoal inspect' lists them). On a fabric with fewer members than --replicas the agent begins with the
-keepers there are, and says so; --strict refuses instead. A name that has an agent already is refused.`,
+keepers there are, and says so; --strict refuses instead. With --near the peers that hold most of that data are
+its keepers, if they take it, and it lives on the first. A name that has an agent already is refused.`,
 		Example: "  shoal agent create hits --code example:counter\n  shoal agent create cart-17 --code ./cart.wasm --replicas 5",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,12 +71,14 @@ keepers there are, and says so; --strict refuses instead. A name that has an age
 	f := cmd.Flags()
 	f.StringVar(&req.Code, "code", "", "the agent's module")
 	f.IntVar(&req.Replicas, "replicas", 3, "how many peers keep its state: 1, 3 or 5")
+	f.StringVar(&req.Near, "near", "", "CID of data: rather kept by those who hold it")
 	f.BoolVar(&req.Strict, "strict", false, "refuse rather than begin with fewer keepers")
 	return cmd
 }
 
 func agentCallCmd(s *shell) *cobra.Command {
 	var req api.AgentCall
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "call AGENT METHOD [PAYLOAD|-]",
 		Short: "Call a method of an agent and print its reply",
@@ -98,6 +102,10 @@ after an error that leaves open what came of it: it happens once, and the repeti
 			if req.Read && req.Request != "" {
 				return usage(cmd, "--read and --request-id do not go together: what only reads may be repeated anyway")
 			}
+			if timeout <= 0 {
+				return usage(cmd, "--timeout wants a time above zero, like 30s")
+			}
+			req.TimeoutSeconds = timeout.Seconds()
 			var res api.AgentReply
 			if err := s.client().Call(cmd.Context(), http.MethodPost, "agents/call", req, &res); err != nil {
 				return err
@@ -114,6 +122,7 @@ after an error that leaves open what came of it: it happens once, and the repeti
 	}
 	f := cmd.Flags()
 	f.BoolVar(&req.Read, "read", false, "the method only reads")
+	f.DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the reply")
 	f.StringVar(&req.Request, "request-id", "", "the request's name: repeated, it happens once")
 	return cmd
 }
@@ -164,7 +173,11 @@ func agentShowCmd(s *shell) *cobra.Command {
 				line := func(what, value string) { s.printf("%-10s %s\n", what, value) }
 				line("name", a.Name)
 				line("key", a.Key)
-				line("code", a.Code)
+				code := a.Code
+				if a.Manifest > 0 {
+					code += fmt.Sprintf(" (upgrade %d)", a.Manifest)
+				}
+				line("code", code)
 				leader := "nobody now: it is asleep, or elects"
 				if a.Leader != "" {
 					leader = string(a.Leader)

@@ -56,6 +56,10 @@ func completeNames(root *cobra.Command, s *shell) {
 		"unpin": first(s.datasetNames), "forget": first(s.peerNames), "run": first(moduleNames), "inspect": first(moduleNames),
 		"task show": first(s.taskNames), "task logs": first(s.taskNames), "task wait": first(s.taskNames),
 		"task cancel": first(s.taskNames), "task ls": first(s.taskNames),
+		"agent call": first(s.agentNames), "agent show": first(s.agentNames), "agent logs": first(s.agentNames),
+		"agent move": first(s.agentNames), "agent upgrade": first(s.agentNames), "agent history": first(s.agentNames),
+		"agent recover": first(s.agentNames), "agent rm": first(s.agentNames), "agent create --code": moduleNames,
+		"agent upgrade --code": moduleNames, "agent create --near": s.datasetNames, "agent move --near": s.datasetNames,
 		"run --data": s.datasetNames, "run --reduce": moduleNames, "run --on": s.peerNames,
 	} {
 		words := strings.Fields(path)

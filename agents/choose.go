@@ -1,0 +1,126 @@
+package agents
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/wire"
+)
+
+// wish says what keepers are wanted.
+type wish struct {
+	salt    string // decides among peers that are equally good
+	n       int
+	near    []shoal.PeerID // rather these, the first best
+	without []shoal.PeerID
+}
+
+// chosen is what can be had, and why others cannot.
+type chosen struct {
+	keepers []group.Keeper
+	not     []string
+}
+
+// reasons says who was left out, and why, in words that follow others.
+func (c chosen) reasons() string {
+	if len(c.not) == 0 {
+		return ""
+	}
+	const most = 8
+	list := c.not
+	if len(list) > most {
+		list = append(slices.Clone(list[:most]), fmt.Sprintf("and %d more", len(c.not)-most))
+	}
+	return ": " + strings.Join(list, ", ")
+}
+
+// choose returns up to n peers that will keep an agent: those that are preferred, then this node, as who makes an
+// agent is likely to call it, then others in zones of their own, by the hash of salt.
+func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
+	self := a.Members.Self()
+	self.State = shoal.Alive
+	var fit []shoal.Member
+	for _, m := range append(a.Members.Table(), self) {
+		switch {
+		case slices.Contains(w.without, m.ID):
+		case m.State != shoal.Alive:
+			out.not = append(out.not, m.ID.Short()+" is "+string(m.State))
+		case a.departs(m.ID):
+			out.not = append(out.not, m.ID.Short()+" is leaving")
+		default:
+			fit = append(fit, m)
+		}
+	}
+	order := func(p shoal.PeerID) (int, uint64) {
+		if i := slices.Index(w.near, p); i >= 0 {
+			return i, 0
+		}
+		if p == self.ID {
+			return len(w.near), 0
+		}
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(w.salt))
+		_, _ = h.Write([]byte(p))
+		return len(w.near) + 1, h.Sum64()
+	}
+	slices.SortFunc(fit, func(x, y shoal.Member) int {
+		xi, xh := order(x.ID)
+		yi, yh := order(y.ID)
+		return cmp.Or(cmp.Compare(xi, yi), cmp.Compare(xh, yh), cmp.Compare(x.ID, y.ID))
+	})
+	zones, asked := map[string]bool{}, map[shoal.PeerID]bool{}
+	for _, apart := range []bool{true, false} {
+		for _, m := range fit {
+			zone := m.Attributes.Labels["zone"]
+			if len(out.keepers) >= w.n || asked[m.ID] || apart && zone != "" && zones[zone] {
+				continue
+			}
+			asked[m.ID] = true
+			k, err := a.askKeeper(ctx, m.ID)
+			if err != nil {
+				out.not = append(out.not, m.ID.Short()+" does not answer")
+				continue
+			}
+			zones[zone] = true
+			out.keepers = append(out.keepers, k)
+		}
+	}
+	return out, ctx.Err()
+}
+
+// willing is what a node says when it is asked to keep agents.
+type willing struct {
+	Store string `cbor:"s"`
+}
+
+func (a *Agents) onKeep(context.Context, shoal.PeerID, []byte) ([]byte, error) {
+	return wire.Marshal(willing{Store: a.store.name}), nil
+}
+
+// askKeeper asks a peer whether it would keep an agent, and on which disk.
+func (a *Agents) askKeeper(ctx context.Context, p shoal.PeerID) (k group.Keeper, err error) {
+	if p == a.Peers.Self() {
+		return group.Keeper{Peer: p, Store: a.store.name}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	b, err := a.Peers.Ask(ctx, p, "agents.keep", nil)
+	if err != nil {
+		return k, err
+	}
+	var w willing
+	if err := wire.Unmarshal("answer to keep", b, &w); err != nil {
+		return k, err
+	}
+	if w.Store == "" {
+		return k, shoal.E(shoal.Invalid, "peer "+p.Short(), "it names no disk", "")
+	}
+	return group.Keeper{Peer: p, Store: w.Store}, nil
+}
