@@ -279,7 +279,7 @@ func (a *Agents) keepCode(ctx context.Context, code string, from ...shoal.PeerID
 
 // announceAll tells the DHT what this node keeps.
 func (a *Agents) announceAll(ctx context.Context) {
-	var batch []shoal.Key
+	batch := a.ownerPlaces()
 	flush := func() {
 		if len(batch) > 0 {
 			if err := a.Directory.Provide(ctx, batch...); err != nil && ctx.Err() == nil {
@@ -293,7 +293,7 @@ func (a *Agents) announceAll(ctx context.Context) {
 			a.cfg.Log.Error("agents: list of what is kept", "err", err)
 			break
 		}
-		if batch = append(batch, k); len(batch) == 1000 {
+		if batch = append(batch, k); len(batch) >= 1000 {
 			flush()
 		}
 	}

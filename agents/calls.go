@@ -150,7 +150,7 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 			tried[to]++
 			var ans *answer
 			if to == a.Peers.Self() {
-				ans, err = a.serve(ctx, to, q)
+				ans, err = a.serve(ctx, a.Peers.Self(), q)
 			} else {
 				if body == nil {
 					body = wire.Marshal(q)

@@ -2,7 +2,6 @@ package agents
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"slices"
 	"sync"
@@ -16,7 +15,7 @@ import (
 
 // CreateOptions say what agent is wanted.
 type CreateOptions struct {
-	Name     string
+	Name     string // "name" in the fabric's directory, or "owner/name"
 	Code     string // CID of a module, which this node can fetch
 	Replicas int    // 1, 3 or 5; 0: 3
 	Strict   bool   // refuse rather than begin with fewer keepers
@@ -55,8 +54,8 @@ func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
 	if err != nil || key != "" {
 		return key, err
 	}
-	if owner == "" {
-		owner = a.Members.Root()
+	if owner, err = a.owner(owner); err != nil {
+		return "", err
 	}
 	full := string(owner) + "/" + name
 	a.names.mu.Lock()
@@ -149,7 +148,8 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	if o.Replicas < 1 || o.Replicas > MaxReplicas || o.Replicas%2 == 0 {
 		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("%d keepers are impossible", o.Replicas), "ask for 1, 3 or 5")
 	}
-	if err := directory.CheckName(o.Name); err != nil {
+	owner, err := a.ownerOf(&o)
+	if err != nil {
 		return nil, err
 	}
 	if o.Name == directoryName {
@@ -161,7 +161,6 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	if _, err := a.behaviour(ctx, o.Code); err != nil {
 		return nil, shoal.Wrap(shoal.Invalid, what, err)
 	}
-	owner := a.Members.Root()
 	if e, err := a.find(ctx, owner, o.Name); err == nil { // before anything is made in vain
 		return nil, a.taken(ctx, owner, what, e)
 	} else if shoal.KindOf(err) != shoal.NotFound {
@@ -284,7 +283,7 @@ func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) err
 		return err
 	}
 	what := "birth of " + g.Name
-	if signer != g.Owner && !a.member(signer) {
+	if signer != g.Owner && signer != from && !a.member(signer) { // whoever asks is a member: the gate saw to it
 		return shoal.E(shoal.Refused, what, "signed by nobody of this fabric", "")
 	}
 	if !slices.Contains(g.Keepers, group.Keeper{Peer: a.Peers.Self(), Store: a.store.name}) {
@@ -313,96 +312,10 @@ func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) err
 			a.cfg.Log.Warn("agent: its code is not ready here", "agent", g.Name, "err", err)
 		}
 	})
-	return a.Directory.Provide(a.ctx, key)
+	return a.Directory.Provide(a.ctx, a.placesOf(g, key)...)
 }
 
 func (a *Agents) member(p shoal.PeerID) bool {
 	return p == a.Peers.Self() || p == a.Members.Root() ||
 		slices.ContainsFunc(a.Members.Table(), func(m shoal.Member) bool { return m.ID == p })
-}
-
-// FoundOwner makes the directory of an owner whose key this node has, unless there is one already.
-func (a *Agents) FoundOwner(root ed25519.PrivateKey, owner shoal.PeerID) error {
-	if _, ok, err := a.Table.Get(ownerKey(owner)); err != nil || ok {
-		return err
-	}
-	g := Genesis{
-		Fabric: a.Members.Fabric(), Owner: owner, Name: directoryName, Nonce: make([]byte, 16), Code: DirectoryCode, Replicas: 3,
-		Keepers: []group.Keeper{{Peer: a.Peers.Self(), Store: a.store.name}}, At: a.cfg.Now().UnixMilli(),
-	}
-	sealed, key := g.seal(root)
-	rec := sealOwnerRecord(root, ownerRecord{Fabric: g.Fabric, Directory: []byte(key), Number: 1, Genesis: sealed})
-	st := group.Birth(g.Keepers)
-	batch := append(a.store.all(key, record{Genesis: sealed, Generation: st.Generation}, st), shoal.Write{Key: ownerKey(owner), Value: rec})
-	if err := a.Table.Commit(true, batch...); err != nil {
-		return err
-	}
-	return a.Directory.Provide(a.ctx, key)
-}
-
-// directoryOf returns the key of an owner's directory: as this node knows, or as a member says with the
-// owner's signature.
-func (a *Agents) directoryOf(ctx context.Context, owner shoal.PeerID) (shoal.Key, error) {
-	a.names.mu.Lock()
-	key := a.names.owners[owner]
-	a.names.mu.Unlock()
-	if key != "" {
-		return key, nil
-	}
-	sealed, ok, err := a.Table.Get(ownerKey(owner))
-	if err != nil {
-		return "", err
-	}
-	if !ok {
-		if sealed, err = a.askOwner(ctx, owner); err != nil {
-			return "", err
-		}
-	}
-	r, err := openOwner(a.Members.Fabric(), owner, sealed)
-	if err != nil {
-		return "", err
-	}
-	if !ok {
-		if err := a.Table.Commit(true, shoal.Write{Key: ownerKey(owner), Value: sealed}); err != nil {
-			return "", err
-		}
-	}
-	a.names.mu.Lock()
-	defer a.names.mu.Unlock()
-	a.names.owners[owner] = shoal.Key(r.Directory)
-	return shoal.Key(r.Directory), nil
-}
-
-// askOwner asks members for the signed record of an owner.
-func (a *Agents) askOwner(ctx context.Context, owner shoal.PeerID) ([]byte, error) {
-	last := error(shoal.E(shoal.NotFound, "owner "+owner.Short(), "no member that answers knows the owner's directory",
-		"check the owner's name, and that the node is connected ('shoal peers')"))
-	for _, m := range a.Members.Table() {
-		if m.State != shoal.Alive {
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, time.Second)
-		b, err := a.Peers.Ask(ask, m.ID, "agents.owner", []byte(owner))
-		cancel()
-		if err == nil {
-			if _, err = openOwner(a.Members.Fabric(), owner, b); err == nil {
-				return b, nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if shoal.KindOf(err) != shoal.NotFound {
-			last = err
-		}
-	}
-	return nil, last
-}
-
-func (a *Agents) onOwner(_ context.Context, _ shoal.PeerID, req []byte) ([]byte, error) {
-	b, ok, err := a.Table.Get(ownerKey(shoal.PeerID(req)))
-	if err == nil && !ok {
-		err = shoal.E(shoal.NotFound, "owner "+shoal.PeerID(req).Short(), "not known here", "")
-	}
-	return b, err
 }

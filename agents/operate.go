@@ -35,14 +35,14 @@ func (a *Agents) operate(ctx context.Context, agent string, q question) ([]byte,
 const operationTime = 10 * callTime
 
 // operation does one, at the leader.
-func (x *actor) operation(ctx context.Context, q *question) ([]byte, error) {
+func (x *actor) operation(ctx context.Context, from shoal.PeerID, q *question) ([]byte, error) {
 	switch q.Op {
 	case opHere:
 		return nil, nil
 	case opMove:
 		return nil, x.move(ctx, shoal.PeerID(q.Payload))
 	case opUpgrade:
-		return x.upgrade(ctx, q.Payload)
+		return x.upgrade(ctx, from, q.Payload)
 	case opHistory:
 		return x.history()
 	}

@@ -56,9 +56,11 @@ func (g glance) order() [4]uint64 {
 	return [4]uint64{g.Generation, g.Conf.Index, g.Last.Term, g.Last.Index}
 }
 
-// Recover begins a new generation of an agent most of whose keepers are gone. root is the owner's key, which
-// directories want. Refused: the agent needs none, or acceptLoss is false.
-func (a *Agents) Recover(ctx context.Context, agent string, acceptLoss bool, root ed25519.PrivateKey) (*Recovered, error) {
+// Recover begins a new generation of an agent most of whose keepers are gone. ownerKey returns the key of an owner if
+// it is here, else nil; a directory's recovery wants it. Refused: the agent needs no recovery, or acceptLoss is false.
+func (a *Agents) Recover(
+	ctx context.Context, agent string, acceptLoss bool, ownerKey func(shoal.PeerID) (ed25519.PrivateKey, error),
+) (*Recovered, error) {
 	what := "recover agent " + agent
 	key, err := a.Resolve(ctx, agent)
 	if err != nil {
@@ -87,11 +89,15 @@ func (a *Agents) Recover(ctx context.Context, agent string, acceptLoss bool, roo
 	}
 	signer := a.Key
 	if g.Code == DirectoryCode {
-		if root == nil || capability.PeerIDOf(root.Public().(ed25519.PublicKey)) != g.Owner {
-			return nil, shoal.E(shoal.Refused, what, "a directory's recovery is signed by its owner, whose key this node has not",
-				"run it where the fabric was founded, or import the root key: 'shoal key import'")
+		own, err := ownerKey(g.Owner)
+		if err != nil {
+			return nil, err
 		}
-		signer, out.Generation = root, best.Generation+1
+		if own == nil {
+			return nil, shoal.E(shoal.Refused, what, "a directory's recovery is signed by its owner, whose key this node has not",
+				"run it where the owner was made; the fabric's own root key can be brought here: 'shoal key import'")
+		}
+		signer, out.Generation = own, best.Generation+1
 	} else if out.Generation, err = a.winGeneration(ctx, g, key, best.Generation); err != nil {
 		return nil, shoal.Wrap(shoal.Unavailable, what, err)
 	}
@@ -210,7 +216,7 @@ func (a *Agents) onGlance(_ context.Context, _ shoal.PeerID, req []byte) ([]byte
 }
 
 // openRecovery verifies a signed recovery: by the owner, or, but for directories, by a member.
-func (a *Agents) openRecovery(sealed []byte) (r Recovery, key shoal.Key, rec record, err error) {
+func (a *Agents) openRecovery(from shoal.PeerID, sealed []byte) (r Recovery, key shoal.Key, rec record, err error) {
 	what := "recovery of an agent"
 	var env capability.Envelope
 	if err := wire.Unmarshal(what, sealed, &env); err != nil {
@@ -237,15 +243,15 @@ func (a *Agents) openRecovery(sealed []byte) (r Recovery, key shoal.Key, rec rec
 		return r, key, rec, err
 	}
 	g, _, _, err := openGenesis(r.Fabric, rec.Genesis)
-	if err == nil && env.Signer != g.Owner && (g.Code == DirectoryCode || !a.member(env.Signer)) {
+	if err == nil && env.Signer != g.Owner && (g.Code == DirectoryCode || env.Signer != from && !a.member(env.Signer)) {
 		err = shoal.E(shoal.Refused, what, "signed by nobody who may", "")
 	}
 	return r, key, rec, err
 }
 
 // onRecover makes this node the first keeper of a new generation.
-func (a *Agents) onRecover(_ context.Context, _ shoal.PeerID, sealed []byte) ([]byte, error) {
-	r, key, rec, err := a.openRecovery(sealed)
+func (a *Agents) onRecover(_ context.Context, from shoal.PeerID, sealed []byte) ([]byte, error) {
+	r, key, rec, err := a.openRecovery(from, sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -303,8 +309,8 @@ func (a *Agents) sealFormer(sealed []byte, r Recovery) {
 }
 
 // onSeal puts what this node has of an older generation out of use.
-func (a *Agents) onSeal(_ context.Context, _ shoal.PeerID, sealed []byte) ([]byte, error) {
-	r, key, rec, err := a.openRecovery(sealed)
+func (a *Agents) onSeal(_ context.Context, from shoal.PeerID, sealed []byte) ([]byte, error) {
+	r, key, rec, err := a.openRecovery(from, sealed)
 	if err != nil || cmp.Compare(max(rec.Generation, rec.Sealed), r.Generation) >= 0 {
 		return nil, err
 	}

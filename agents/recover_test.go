@@ -2,12 +2,15 @@ package agents
 
 import (
 	"context"
+	"crypto/ed25519"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 )
+
+func nobodys(shoal.PeerID) (ed25519.PrivateKey, error) { return nil, nil }
 
 // TestRecover loses two of three keepers for good: the agent refuses, naming them, until it is recovered from
 // the third; when the others come back after all they neither answer nor vote with what they have.
@@ -42,7 +45,7 @@ func TestRecover(t *testing.T) {
 		asker.wantCall("1", made.Name, "add", "")
 		asker.wantCall("2", made.Name, "add", "")
 		time.Sleep(time.Second) // a majority has it: now all have
-		if _, err := asker.Recover(ctx, made.Name, true, nil); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "is enough") {
+		if _, err := asker.Recover(ctx, made.Name, true, nobodys); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "is enough") {
 			t.Errorf("recovery of what needs none: %v", err)
 		}
 		for _, n := range lost {
@@ -53,10 +56,10 @@ func TestRecover(t *testing.T) {
 		if _, err := asker.read(made.Name); err == nil {
 			t.Fatal("an answer without a majority")
 		}
-		if _, err := asker.Recover(ctx, made.Name, false, nil); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), lost[0].id.Short()) {
+		if _, err := asker.Recover(ctx, made.Name, false, nobodys); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), lost[0].id.Short()) {
 			t.Errorf("recovery without accepting loss: %v", err)
 		}
-		r, err := asker.Recover(ctx, made.Name, true, nil)
+		r, err := asker.Recover(ctx, made.Name, true, nobodys)
 		must(t, err)
 		if r.Generation != 2 || r.Keeper != asker.id || len(r.Missing) != 2 {
 			t.Errorf("%+v", r)
@@ -107,10 +110,10 @@ func TestRecoverDirectory(t *testing.T) {
 				asker = p
 			}
 		}
-		if _, err := asker.Recover(ctx, "directory", true, nil); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "owner") {
+		if _, err := asker.Recover(ctx, "directory", true, nobodys); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "owner") {
 			t.Errorf("recovery without the owner: %v", err)
 		}
-		r, err := asker.Recover(ctx, "directory", true, w.root)
+		r, err := asker.Recover(ctx, "directory", true, func(shoal.PeerID) (ed25519.PrivateKey, error) { return w.root, nil })
 		must(t, err)
 		if r.Generation != 2 {
 			t.Errorf("%+v", r)
@@ -118,6 +121,54 @@ func TestRecoverDirectory(t *testing.T) {
 		e, err := asker.find(ctx, public(w.root), "counter")
 		if err != nil || KeyText(shoal.Key(e.Key)) != made.Key {
 			t.Errorf("the name after it: %+v, %v", e, err)
+		}
+	})
+}
+
+// TestOwners: names of one owner are not those of another; and a key answers when its owner's directory is dead.
+func TestOwners(t *testing.T) {
+	inBubble(t, 5, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		owner := public(key(2000))
+		must(t, w.nodes[1].FoundOwner(key(2000), owner))
+		w.nodes[0].create("hits", 1)
+		own := w.nodes[1].create(string(owner)+"/hits", 1)
+		w.nodes[2].wantCall("1", string(owner)+"/hits", "add", "")
+		w.nodes[1].wantCall("2", string(owner[len(owner)-8:])+"/hits", "add", "")
+		w.nodes[3].wantCall("1", "hits", "add", "")
+		if _, err := w.nodes[2].Create(ctx, CreateOptions{Name: string(owner) + "/hits", Code: "counter"}); shoal.KindOf(err) != shoal.Exists {
+			t.Errorf("the name again: %v", err)
+		}
+		if _, err := w.nodes[2].Create(ctx, CreateOptions{Name: "nobody99/hits", Code: "counter"}); shoal.KindOf(err) != shoal.NotFound {
+			t.Errorf("an owner that nobody knows: %v", err)
+		}
+		list, err := w.nodes[4].List(ctx, owner, "", 0)
+		if err != nil || len(list) != 1 || list[0].Name != "hits" {
+			t.Errorf("the owner's names: %+v, %v", list, err)
+		}
+		time.Sleep(3 * time.Minute) // its directory has three keepers
+		dir, err := w.nodes[2].Show(ctx, string(owner)+"/directory")
+		must(t, err)
+		if len(dir.Keepers) != 3 {
+			t.Fatalf("the directory: %+v", dir)
+		}
+		var away, asker *peer
+		for _, n := range w.nodes {
+			if !contains(dir.Keepers, n.id) {
+				away, asker = n, away
+			}
+		}
+		must(t, w.nodes[2].Move(ctx, own.Key, away.id))
+		for _, n := range w.nodes {
+			if contains(dir.Keepers, n.id) {
+				n.kill()
+				w.setState(n.id, shoal.Down)
+			}
+		}
+		asker.wantCall("3", own.Key, "add", "")
+		time.Sleep(nameLife) // what is remembered of the name
+		if _, err := asker.call(string(owner)+"/hits", "add", ""); err == nil {
+			t.Error("a name without its directory")
 		}
 	})
 }

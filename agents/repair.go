@@ -159,7 +159,7 @@ func (a *Agents) survey() {
 		}
 	}
 	for _, sealed := range again {
-		if r, _, _, err := a.openRecovery(sealed); err == nil {
+		if r, _, _, err := a.openRecovery(a.Peers.Self(), sealed); err == nil {
 			a.work.Go(func() { a.sealFormer(sealed, r) })
 		}
 	}

@@ -28,13 +28,13 @@ func (a *Agents) onCall(ctx context.Context, from shoal.PeerID, req []byte) ([]b
 }
 
 // serve answers a question about an agent that this node may keep.
-func (a *Agents) serve(ctx context.Context, _ shoal.PeerID, q *question) (*answer, error) {
+func (a *Agents) serve(ctx context.Context, from shoal.PeerID, q *question) (*answer, error) {
 	key := shoal.Key(q.Key)
 	for try := 0; ; try++ {
 		x, err := a.get(key)
 		if err == nil {
 			var ans *answer
-			if ans, err = x.serve(ctx, q); err == nil {
+			if ans, err = x.serve(ctx, from, q); err == nil {
 				return ans, nil
 			}
 			if x.gone() && try < 3 {
@@ -61,7 +61,7 @@ func (x *actor) gone() bool {
 const patience = 2 * time.Second
 
 // serve processes a question if this node leads the agent; the answer says who does otherwise.
-func (x *actor) serve(ctx context.Context, q *question) (*answer, error) {
+func (x *actor) serve(ctx context.Context, from shoal.PeerID, q *question) (*answer, error) {
 	if at, err := x.leads(ctx); at != nil || err != nil {
 		return at, err
 	}
@@ -69,7 +69,7 @@ func (x *actor) serve(ctx context.Context, q *question) (*answer, error) {
 	var err error
 	switch {
 	case q.Op != "":
-		out, err = x.operation(ctx, q)
+		out, err = x.operation(ctx, from, q)
 	case q.Method == migrate:
 		err = noMigrate()
 	case q.Read:

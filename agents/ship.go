@@ -131,7 +131,7 @@ func (a *Agents) onShip(ctx context.Context, from shoal.PeerID, req []byte, s sh
 	if err := a.takeIn(key, head, s); err != nil {
 		return err
 	}
-	if err := a.Directory.Provide(a.ctx, key); err != nil {
+	if err := a.Directory.Provide(a.ctx, a.placesOf(g, key)...); err != nil {
 		a.cfg.Log.Warn("agents: announce", "err", err)
 	}
 	return errors.Join(wire.WriteFrame(s, []byte("kept"), 16), s.CloseWrite())

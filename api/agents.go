@@ -108,6 +108,13 @@ func (s *Server) agentRemove(r *http.Request) (any, error) {
 	return map[string]bool{"removed": err == nil}, err
 }
 
+func (s *Server) ownerNew(r *http.Request) (any, error) {
+	id, err := s.node.NewOwner(r.Context())
+	return node.Owner{ID: id, Here: true}, err
+}
+
+func (s *Server) ownerList(*http.Request) (any, error) { return s.node.Owners() }
+
 func optionalCID(s string) (c cid.Cid, err error) {
 	if s == "" {
 		return cid.Undef, nil

@@ -49,6 +49,9 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/agents/history":  answer(s.agentHistory),
 		"GET /v1/agents/logs":     http.HandlerFunc(s.agentLogs),
 
+		"POST /v1/owners": answer(s.ownerNew),
+		"GET /v1/owners":  answer(s.ownerList),
+
 		"/": answer(nothing),
 	} {
 		mux.Handle(pattern, h)

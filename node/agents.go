@@ -12,6 +12,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/agents/turn"
+	"github.com/shoal-fabric/shoal/capability"
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
 )
@@ -143,11 +144,7 @@ func (n *Node) RecoverAgent(ctx context.Context, agent string, acceptLoss bool) 
 	if err := n.belong("recover agent " + agent); err != nil {
 		return nil, err
 	}
-	root, err := n.rooms.members.RootKey()
-	if err != nil {
-		root = nil // only directories want it
-	}
-	return n.rooms.agents.Recover(ctx, agent, acceptLoss, root)
+	return n.rooms.agents.Recover(ctx, agent, acceptLoss, n.ownerKey)
 }
 
 // AgentHistory lists where an agent lived, who kept it and what code it ran, the oldest first.
@@ -181,6 +178,66 @@ func (n *Node) AgentLogs(ctx context.Context, agent string, follow bool, each fu
 
 // logPause is how often a log that is followed is looked at.
 const logPause = 500 * time.Millisecond
+
+// NewOwner makes an owner, with its directory, and keeps its key on this node.
+func (n *Node) NewOwner(_ context.Context) (shoal.PeerID, error) {
+	if err := n.belong("owner new"); err != nil {
+		return "", err
+	}
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return "", err
+	}
+	owner := capability.PeerIDOf(pub)
+	if err := n.rooms.disk.KV("node").Set(ownerKeys+string(owner), key.Seed()); err != nil {
+		return "", err
+	}
+	return owner, n.rooms.agents.FoundOwner(key, owner)
+}
+
+const ownerKeys = "owner/"
+
+// Owner is somebody in whose directory agents have names.
+type Owner struct {
+	ID   shoal.PeerID `json:"owner"`
+	Root bool         `json:"root,omitempty"` // the fabric's own, whose names need no prefix
+	Here bool         `json:"key_here"`       // this node has its key
+}
+
+// Owners lists the owners that this node knows of.
+func (n *Node) Owners() ([]Owner, error) {
+	root := n.rooms.members.Root()
+	list := []Owner{}
+	for _, id := range n.rooms.agents.Owners() {
+		key, err := n.ownerKey(id)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, Owner{ID: id, Root: id == root, Here: key != nil})
+	}
+	return list, nil
+}
+
+// ownerKey returns the key of an owner, nil if this node does not have it.
+func (n *Node) ownerKey(id shoal.PeerID) (ed25519.PrivateKey, error) {
+	if id == n.rooms.members.Root() {
+		key, err := n.rooms.members.RootKey()
+		if shoal.KindOf(err) == shoal.NotFound {
+			return nil, nil
+		}
+		return key, err
+	}
+	seed, err := n.rooms.disk.KV("node").Get(ownerKeys + string(id))
+	switch {
+	case shoal.KindOf(err) == shoal.NotFound && err != nil:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(seed) != ed25519.SeedSize:
+		return nil, shoal.E(shoal.Corrupt, "key of owner "+id.Short(), "it has the wrong length", "")
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
 
 // CallAgent calls an agent by key or name.
 func (n *Node) CallAgent(ctx context.Context, agent string, r shoal.CallRequest) ([]byte, error) {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/expr"
 	"github.com/shoal-fabric/shoal/shoaltest"
@@ -133,6 +137,11 @@ func TestTableOff(t *testing.T) {
 	since := func() time.Duration { return time.Since(begun).Round(time.Millisecond) }
 	ns, wall := sparse(t, size, 4)
 	t.Logf("%d nodes up after %v", size, since())
+	// An agent, made by one of the first: it has as many keepers as its maker is in touch with.
+	agent, err := ns[1].CreateAgent(t.Context(), "example:counterc", cid.Undef, agents.CreateOptions{Name: "hits"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	late, rare := make([]*Node, 3), `labels.zone == "rare"`
 	together(t, len(late), func(i int) (err error) {
 		late[i], err = lone(t, ns[i], func(c *Config) {
@@ -203,6 +212,13 @@ func TestTableOff(t *testing.T) {
 	small, _ := corpus(t, 1, 3)
 	if res := put(t, asker[2], small, data.PutOptions{Replicas: 2}); len(res.Holders) != 2 {
 		t.Errorf("put of a node that has joined late: %+v", res.Holders)
+	}
+
+	// An agent, by its key, whose keepers the caller never met; and by its name.
+	for i, what := range []string{agent.Key, "hits"} {
+		if got := callAgent(t, asker[i], what, shoal.CallRequest{Method: "add"}); got != fmt.Sprint(i+1) {
+			t.Errorf("call of %s: %s, want %d", what, got, i+1)
+		}
 	}
 
 	// run: a task that one peer's label asks for, and a job where the data lies.

@@ -78,7 +78,6 @@ its keepers, if they take it, and it lives on the first. A name that has an agen
 
 func agentCallCmd(s *shell) *cobra.Command {
 	var req api.AgentCall
-	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "call AGENT METHOD [PAYLOAD|-]",
 		Short: "Call a method of an agent and print its reply",
@@ -102,10 +101,9 @@ after an error that leaves open what came of it: it happens once, and the repeti
 			if req.Read && req.Request != "" {
 				return usage(cmd, "--read and --request-id do not go together: what only reads may be repeated anyway")
 			}
-			if timeout <= 0 {
-				return usage(cmd, "--timeout wants a time above zero, like 30s")
+			if s.timeout > 0 { // the node gives up a little earlier, as it can say why
+				req.TimeoutSeconds = max(s.timeout/2, s.timeout-time.Second/2).Seconds()
 			}
-			req.TimeoutSeconds = timeout.Seconds()
 			var res api.AgentReply
 			if err := s.client().Call(cmd.Context(), http.MethodPost, "agents/call", req, &res); err != nil {
 				return err
@@ -122,7 +120,6 @@ after an error that leaves open what came of it: it happens once, and the repeti
 	}
 	f := cmd.Flags()
 	f.BoolVar(&req.Read, "read", false, "the method only reads")
-	f.DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the reply")
 	f.StringVar(&req.Request, "request-id", "", "the request's name: repeated, it happens once")
 	return cmd
 }
