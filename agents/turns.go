@@ -312,6 +312,13 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		x.mu.Unlock()
 		return nil, notHere()
 	}
+	// The read sees the state as it is now, all or nothing of each turn, also when the agent moves on, or away.
+	snap, err := x.a.Table.Snapshot()
+	if err != nil {
+		x.mu.Unlock()
+		return nil, err
+	}
+	defer snap.Close()
 	epoch := x.epoch
 	var inst shoal.Instance
 	if n := len(x.readers); n > 0 {
@@ -330,7 +337,7 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
 	defer cancel()
 	now := x.a.cfg.Now()
-	s := turn.NewStage(locked{x, x.state}, now, x.a.cfg.StateMax, true)
+	s := turn.NewStage(state{snap, x.state.prefix}, now, x.a.cfg.StateMax, true)
 	out := &effects{x: x, stage: s, mail: &mail{m: turn.Message{Method: q.Method}, chain: q.Chain}, read: true}
 	reply, err := inst.Turn(ctx, &shoal.Turn{
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
