@@ -71,7 +71,7 @@ func (c *client) next(epoch int64) (op nemesis.Op, read bool) {
 		op.Key = fmt.Sprintf("l%d", epoch)
 		switch n := c.rng.IntN(10); {
 		case n < 4:
-			op.Method, op.Rest = "acquire", fmt.Sprintf("h%d\n86400000", c.n)
+			op.Method, op.Rest = "acquire", fmt.Sprintf("h%s\n86400000", mine)
 		case n < 7 && c.seen[op.Key] != "":
 			op.Method, op.Rest = "release", c.seen[op.Key]
 		default:

@@ -3,6 +3,7 @@ package nemesis
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,12 +37,75 @@ func (h *History) Check(limit time.Duration) error {
 	return nil
 }
 
+// linearizable asks porcupine. Calls without a reply make that hard, as each may have happened at any time after it
+// began. So those whose effect was seen are pinned first; then it is tried whether the others need not have happened
+// at all; and only then where they may have.
 func linearizable(ops []Op, limit time.Duration) porcupine.CheckResult {
-	list := make([]porcupine.Operation, len(ops))
-	for i, o := range ops {
-		list[i] = porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: o.Return}
+	var known, maybe []porcupine.Operation
+	end := int64(0)
+	for _, o := range pinned(ops) {
+		x := porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: o.Return}
+		switch {
+		case !o.Open():
+			known = append(known, x)
+			end = max(end, o.Return)
+		case o.Method != "get" && o.Method != "holder": // a read without a reply says nothing
+			maybe = append(maybe, x)
+		}
 	}
-	return porcupine.CheckOperationsTimeout(model, list, limit)
+	r := porcupine.CheckOperationsTimeout(model, known, limit)
+	if r == porcupine.Ok || len(maybe) == 0 {
+		return r
+	}
+	// Before the end an open call counts only if it changes something; after it, all that are left never happened.
+	last := porcupine.Operation{Input: Op{Method: "end"}, Call: end + 1, Return: end + 1}
+	return porcupine.CheckOperationsTimeout(model, append(append(known, last), maybe...), limit)
+}
+
+// pinned gives the open writes whose effect was seen their reply, and the first moment by which they must have
+// happened: no two calls write the same.
+func pinned(ops []Op) []Op {
+	type sight struct {
+		number int64 // 0: not seen
+		by     int64
+	}
+	first := map[string]sight{}
+	for _, o := range ops {
+		r := parse(o)
+		sees := o.Model == "kv" && o.Method == "get" && r.number > 0 || o.Model == "lock" && r.word == "held"
+		if o.Open() || !sees {
+			continue
+		}
+		s, seen := first[r.text]
+		if !seen || o.Return < s.by {
+			s.by = o.Return
+		}
+		s.number = max(s.number, r.number) // a refusal names the holder without its token
+		first[r.text] = s
+	}
+	out := slices.Clone(ops)
+	for i := range out {
+		o := &out[i]
+		if !o.Open() {
+			continue
+		}
+		head, value, _ := strings.Cut(o.Rest, "\n")
+		reply := ""
+		switch {
+		case o.Model == "kv" && o.Method == "put":
+			value = o.Rest
+		case o.Model == "kv" && o.Method == "swap":
+			reply = "swapped "
+		case o.Model == "lock" && o.Method == "acquire":
+			value, reply = head, "token "
+		default:
+			continue
+		}
+		if s, seen := first[value]; seen && s.number > 0 {
+			o.Return, o.Reply = max(s.by, o.Call), reply+strconv.FormatInt(s.number, 10)
+		}
+	}
+	return out
 }
 
 // smallest cuts a history that is not linearizable after the first reply that makes it so, and prints its end.

@@ -52,7 +52,9 @@ func TestWhatIsRight(t *testing.T) {
 		"an open loan":                         story("lock", "l acquire ann|9 -> ?", "l acquire bob|9 -> held ann 9", "l holder -> ann 1 9", "l release 1 -> released", "l holder -> free"),
 		"an open release":                      story("lock", "l acquire ann|9 -> token 1", "l release 1 -> ?", "l acquire bob|9 -> token 2"),
 		"counter":                              story("counter", " get -> 0", " add -> 1", "+ add -> 3", " add -> 2", " get -> 3"),
-		"an addition of which nobody knows":    story("counter", " add -> ?", " get -> 0", " add -> 2"),
+		"an open write that was seen, under others":       story("kv", "a put x -> ?", "a put y -> 1", "a get -> 2|x", "a put z -> 3", "a delete -> ?", "a get -> 3|z"),
+		"an open write that nobody saw was deleted":       story("kv", "a put x -> ?", "a delete -> deleted", "a get -> 0"),
+		"an addition of which nobody knows":               story("counter", " add -> ?", " get -> 0", " add -> 2"),
 		"tokens of two locks, given at once in any order": story("lock", "+l acquire ann|9 -> token 2", "m acquire ann|9 -> token 1"),
 	} {
 		if err := h.Check(time.Second); err != nil {
@@ -71,6 +73,8 @@ func TestWhatIsWrong(t *testing.T) {
 		"a write that was never made":                 story("kv", "a put x -> 1", "a get -> 1|y"),
 		"an open write happens twice":                 story("kv", "a put x -> ?", "a get -> 1|x", "a delete -> deleted", "a get -> 2|x"),
 		"an open write comes before its call":         story("kv", "a get -> 1|x", "a put x -> ?"),
+		"an open write, seen under two versions":      story("kv", "a put x -> ?", "a get -> 1|x", "a put y -> 2", "a get -> 3|x"),
+		"an open write, seen too early":               story("kv", "a put y -> 1", "a get -> 2|x", "a put x -> ?"),
 		"two swaps of one version":                    story("kv", "a put x -> 1", "a swap 1|y -> swapped 2", "a swap 1|z -> swapped 3"),
 		"a deleted key comes back":                    story("kv", "a put x -> 1", "a delete -> deleted", "a get -> 1|x"),
 		"a version given twice":                       story("kv", "a put x -> 1", "b put x -> 1"),
@@ -105,7 +109,7 @@ func TestTwin(t *testing.T) {
 			case 0:
 				version++
 				o.Method, o.Rest, reply = "put", value, strconv.FormatInt(version, 10)
-				entries[key] = entry{version, value, version}
+				entries[key] = entry{number: version, text: value}
 			case 1:
 				o.Method, reply = "delete", "absent"
 				if e.number > 0 {

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ const unknown = -1
 
 // entry is one key of kv, or one lock.
 type entry struct {
+	ended  bool   // nothing happens any more
 	number int64  // version or token; 0: none, or free
 	text   string // value or holder
 	most   int64  // the greatest number ever seen here
@@ -27,7 +29,7 @@ func (e entry) is(n int64) bool {
 func (e entry) surely(n int64) bool { return e.number == n && n > 0 }
 
 // with is the entry once its number is known.
-func (e entry) with(n int64) entry { return entry{n, e.text, max(e.most, n)} }
+func (e entry) with(n int64) entry { return entry{number: n, text: e.text, most: max(e.most, n)} }
 
 // reply is a reply in words: "swapped 7" is {"swapped", 7, ""}, a version and its value {"", 7, value}.
 type reply struct {
@@ -66,13 +68,25 @@ func parse(o Op) reply {
 
 // step returns the states that a call may leave an entry in, none if it cannot have had this reply.
 func step(e entry, o Op) []any {
+	switch {
+	case e.ended:
+		return one(o.Open(), e)
+	case o.Method == "end":
+		return []any{entry{ended: true}}
+	}
+	var after []any
 	switch o.Model {
 	case "kv":
-		return stepKV(e, o)
+		after = stepKV(e, o)
 	case "lock":
-		return stepLock(e, o)
+		after = stepLock(e, o)
+	default:
+		after = stepCounter(e, o)
 	}
-	return stepCounter(e, o)
+	if o.Open() {
+		after = slices.DeleteFunc(after, func(x any) bool { return x == e })
+	}
+	return after
 }
 
 func one(ok bool, e entry) []any {
@@ -95,13 +109,13 @@ func stepKV(e entry, o Op) []any {
 		return one(e.is(r.number) && e.text == r.text, e.with(r.number))
 	case "put":
 		if o.Open() {
-			return []any{entry{unknown, o.Rest, e.most}}
+			return []any{entry{number: unknown, text: o.Rest, most: e.most}}
 		}
-		return one(r.number > e.most, entry{r.number, o.Rest, r.number})
+		return one(r.number > e.most, entry{number: r.number, text: o.Rest, most: r.number})
 	case "delete":
 		switch {
 		case o.Open() || r.word == "deleted" && e.number != 0:
-			return []any{entry{0, "", e.most}}
+			return []any{entry{number: 0, text: "", most: e.most}}
 		}
 		return one(r.word == "absent" && e.number == 0, e)
 	case "swap":
@@ -116,14 +130,14 @@ func stepKV(e entry, o Op) []any {
 		case o.Open():
 			var out []any
 			if fits {
-				out = append(out, entry{unknown, value, max(e.most, known)})
+				out = append(out, entry{number: unknown, text: value, most: max(e.most, known)})
 			}
 			if !surely {
 				out = append(out, e)
 			}
 			return out
 		case r.word == "swapped":
-			return one(fits && r.number > known && r.number > e.most, entry{r.number, value, r.number})
+			return one(fits && r.number > known && r.number > e.most, entry{number: r.number, text: value, most: r.number})
 		case r.word == "conflict" && r.number == 0:
 			return one(e.number == 0 && known != 0, e)
 		}
@@ -140,16 +154,16 @@ func stepLock(e entry, o Op) []any {
 	case "acquire":
 		switch {
 		case o.Open() && e.number == 0:
-			return []any{entry{unknown, first, e.most}}
+			return []any{entry{number: unknown, text: first, most: e.most}}
 		case o.Open():
 			return []any{e}
 		case r.word == "token":
-			return one(e.number == 0 && r.number > e.most, entry{r.number, first, r.number})
+			return one(e.number == 0 && r.number > e.most, entry{number: r.number, text: first, most: r.number})
 		}
 		return one(r.word == "held" && e.number != 0 && e.text == r.text, e)
 	case "release":
 		token := number(first)
-		free := entry{0, "", max(e.most, token)}
+		free := entry{number: 0, text: "", most: max(e.most, token)}
 		switch {
 		case o.Open():
 			var out []any
