@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,14 +14,18 @@ import (
 
 // client calls one agent, one call after the other, from beside a machine.
 type client struct {
-	o     *ordeal
-	n     int
-	model string
-	key   shoal.Key
-	rng   *rand.Rand
-	home  *machine
-	made  int
-	seen  map[string]string // by key of kv: the last version seen; by lock: the last token
+	*nemesis.Caller
+	o    *ordeal
+	key  shoal.Key
+	rng  *rand.Rand
+	home *machine
+}
+
+func (c *crowd) client(n int, model string) *client {
+	return &client{
+		Caller: nemesis.NewCaller(n, model, c.o.seed), o: c.o, key: c.keys[model], home: c.o.machines[n%machines],
+		rng: rand.New(rand.NewPCG(c.o.seed, uint64(10_000+n))),
+	}
 }
 
 // crowd is the clients of an ordeal.
@@ -32,22 +35,16 @@ type crowd struct {
 	over   atomic.Bool          // no new calls
 	healed atomic.Bool          // nothing is in the way any more: whoever waits gets an answer
 	work   sync.WaitGroup
-	most   atomic.Int64 // of calls made
+	made   atomic.Int64 // calls
 }
 
-// eachKey is how many calls a key or a lock gets, about: the search for an order is short then.
-const eachKey = 100
-
 func (c *crowd) begin(n int, model string) {
-	cl := &client{
-		o: c.o, n: n, model: model, key: c.keys[model], rng: rand.New(rand.NewPCG(c.o.seed, uint64(100+n))),
-		home: c.o.machines[n%machines], seen: map[string]string{},
-	}
+	cl := c.client(n, model)
 	c.work.Go(func() {
 		for !c.over.Load() { // in bursts: turns must queue, yet not be many
 			for range cl.rng.IntN(10) {
-				op, read := cl.next(c.most.Add(1) / eachKey / 3)
-				cl.do(c, op, read)
+				op, id, read := cl.Next(nemesis.Epoch(c.made.Add(1)))
+				cl.do(c, op, id, read)
 				time.Sleep(time.Duration(cl.rng.Int64N(int64(5 * time.Millisecond))))
 			}
 			time.Sleep(time.Duration(cl.rng.Int64N(int64(5 * time.Second))))
@@ -55,55 +52,13 @@ func (c *crowd) begin(n int, model string) {
 	})
 }
 
-// next chooses a call. epoch grows, and with it come other keys.
-func (c *client) next(epoch int64) (op nemesis.Op, read bool) {
-	op = nemesis.Op{Client: c.n, Agent: c.model, Model: c.model}
-	c.made++
-	mine := fmt.Sprintf("%d.%d", c.n, c.made)
-	switch c.model {
-	case "counter":
-		op.Method = "add"
-		if c.rng.IntN(3) == 0 {
-			op.Method = "get"
-		}
-		return op, op.Method == "get" && c.rng.IntN(4) > 0
-	case "lock":
-		op.Key = fmt.Sprintf("l%d", epoch)
-		switch n := c.rng.IntN(10); {
-		case n < 4:
-			op.Method, op.Rest = "acquire", fmt.Sprintf("h%s\n86400000", mine)
-		case n < 7 && c.seen[op.Key] != "":
-			op.Method, op.Rest = "release", c.seen[op.Key]
-		default:
-			op.Method = "holder"
-		}
-		return op, op.Method == "holder"
-	}
-	op.Key = fmt.Sprintf("k%d.%d", epoch, c.rng.IntN(2))
-	switch n := c.rng.IntN(20); {
-	case n < 6:
-		op.Method, op.Rest = "put", mine
-	case n < 10:
-		known := c.seen[op.Key]
-		if known == "" {
-			known = "0"
-		}
-		op.Method, op.Rest = "swap", known+"\n"+mine
-	case n < 12:
-		op.Method = "delete"
-	default:
-		op.Method = "get"
-	}
-	return op, op.Method == "get" && c.rng.IntN(5) > 0
-}
-
 // do makes a call and, if it has a request ID, asks again until it knows what came of it, or gives up.
-func (c *client) do(all *crowd, op nemesis.Op, read bool) {
+func (c *client) do(all *crowd, op nemesis.Op, id string, read bool) {
 	done := c.o.h.Begin(op)
 	named := !read && (op.Model == "counter" || c.rng.IntN(4) > 0)
 	r := shoal.CallRequest{Method: op.Method, Payload: []byte(op.Payload()), Read: read}
 	if named {
-		r.Request = fmt.Sprintf("c%d.%d", c.n, c.made)
+		r.Request = id
 	}
 	at := c.home
 	for try := 0; ; try++ {
@@ -112,7 +67,7 @@ func (c *client) do(all *crowd, op nemesis.Op, read bool) {
 		cancel()
 		if err == nil {
 			done(string(reply), fmt.Sprintf("at %s, read %v, try %d", at.id.Short(), read, try))
-			c.learn(op, string(reply))
+			c.Learn(op, string(reply))
 			return
 		}
 		switch shoal.KindOf(err) {
@@ -129,28 +84,13 @@ func (c *client) do(all *crowd, op nemesis.Op, read bool) {
 	}
 }
 
-// learn remembers the numbers in a reply.
-func (c *client) learn(op nemesis.Op, reply string) {
-	line, _, _ := strings.Cut(reply, "\n")
-	words := strings.Fields(line)
-	if len(words) == 0 || op.Model == "counter" {
-		return
-	}
-	switch number := words[len(words)-1]; {
-	case op.Method == "holder" && len(words) == 3:
-		c.seen[op.Key] = words[1]
-	case op.Method == "get" || op.Method == "put" || words[0] == "swapped" || words[0] == "conflict" || words[0] == "token":
-		c.seen[op.Key] = number
-	}
-}
-
 // stale reads beside a machine that goes on after a pause, before it hears of anything that happened meanwhile.
 func (c *crowd) stale(m *machine) {
-	epoch := c.most.Load() / eachKey / 3
-	var asked sync.WaitGroup
 	over := c.o.h.Fault("the moment after a pause")
-	read := func(op nemesis.Op) {
-		op.Client, op.Agent = 1000, op.Model
+	var asked sync.WaitGroup
+	for i := range 12 {
+		list := nemesis.Reads(1000, nemesis.Epoch(c.made.Load()))
+		op := list[i%len(list)]
 		asked.Add(1)
 		c.work.Go(func() {
 			l := m.living()
@@ -167,13 +107,6 @@ func (c *crowd) stale(m *machine) {
 				done(string(reply), "stale reader at "+m.id.Short())
 			}
 		})
-	}
-	for range 4 {
-		for i := range 2 {
-			read(nemesis.Op{Model: "kv", Method: "get", Key: fmt.Sprintf("k%d.%d", epoch, i)})
-		}
-		read(nemesis.Op{Model: "lock", Method: "holder", Key: fmt.Sprintf("l%d", epoch)})
-		read(nemesis.Op{Model: "counter", Method: "get"})
 	}
 	asked.Wait()
 	time.Sleep(time.Millisecond) // as long as a read under a lease takes

@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"context"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,6 +19,8 @@ var nemeses = map[string]func(*crowd){
 	"one way":    func(c *crowd) { c.oneWay() },
 	"partition":  func(c *crowd) { c.partition() },
 	"replace":    func(c *crowd) { c.replace() },
+	"restart":    func(c *crowd) { c.restart() },
+	"leave":      func(c *crowd) { c.leave() },
 	"clock":      func(c *crowd) { c.clock() },
 	"disk full":  func(c *crowd) { c.disks(func(m *machine, on bool) { m.disk.full.Store(on) }, 3) },
 	"disk sick":  func(c *crowd) { c.sick() },
@@ -153,6 +156,41 @@ func (c *crowd) replace() {
 	}
 	m.start()
 	time.Sleep(time.Second)
+}
+
+// restart ends a machine's process in order, which hands over what it leads, and begins it again.
+func (c *crowd) restart() {
+	for range 3 {
+		m := c.victim()
+		if l := m.living(); l != nil {
+			l.stop()
+			<-l.stopped
+			_ = l.agents.Close()
+		}
+		m.kill(100, false)
+		time.Sleep(c.some(0, 500*time.Millisecond))
+		m.start()
+		time.Sleep(c.some(0, 1500*time.Millisecond))
+	}
+}
+
+// leave has a machine hand over all that it keeps, and go; later it comes back as a new one.
+func (c *crowd) leave() {
+	m := c.victim()
+	if l := m.living(); l != nil {
+		ctx, cancel := context.WithTimeout(c.o.ctx, 20*time.Second)
+		err := l.agents.Drain(ctx, nil)
+		cancel()
+		c.o.trace("%s leaves: %v", m.id.Short(), err)
+		if err != nil { // others are away, too
+			return
+		}
+	}
+	m.kill(0, false)
+	c.o.setState(m.id, shoal.Left)
+	time.Sleep(c.some(0, 3*time.Second))
+	m.disk = &disk{FS: vfs.NewCrashableMem(), lies: m.disk.lies}
+	m.start()
 }
 
 // member reports whether a machine is, or may be, a keeper of anything.

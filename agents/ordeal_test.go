@@ -98,14 +98,9 @@ func (o *ordeal) run(faults []string) {
 		o.complain("clients still wait 30 s after all was healed")
 		<-done
 	}
-	for _, name := range []string{"kv", "lock", "counter"} { // it goes on, from everywhere
-		for _, m := range o.machines {
-			cl := &client{o: o, n: 2000, model: name, key: c.keys[name], rng: o.rng, home: m, seen: map[string]string{}}
-			op := map[string]nemesis.Op{
-				"kv": {Method: "get", Key: "end"}, "lock": {Method: "holder", Key: "end"}, "counter": {Method: "get"},
-			}[name]
-			op.Client, op.Agent, op.Model = 2000, name, name
-			cl.do(c, op, true)
+	for n := range o.machines { // it goes on, from everywhere
+		for _, op := range nemesis.Reads(2000+n, nemesis.Epoch(c.made.Load())) {
+			c.client(2000+n, op.Model).do(c, op, "", true)
 		}
 	}
 }

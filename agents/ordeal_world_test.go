@@ -183,8 +183,10 @@ func (m *machine) kill(part int, noise bool) {
 	}
 	m.o.work.Go(func() { // what is left of the process; nobody hears of it
 		time.AfterFunc(2*time.Second, func() {
-			if m.living() == nil {
-				m.o.setState(m.id, shoal.Down)
+			m.o.mu.Lock()
+			defer m.o.mu.Unlock()
+			if m.living() == nil && m.o.state[m.id] != shoal.Left {
+				m.o.state[m.id] = shoal.Down
 			}
 		})
 		l.stop()
