@@ -1,6 +1,6 @@
 # Everyday commands. 'make check' is what a change must pass before it is shown to others; .ci/run is the whole.
 
-.PHONY: build test quick race floors fuzz process examples guests bench check demo
+.PHONY: build test quick race floors fuzz process nemesis examples guests bench check demo
 
 build:            ## one binary, ./shoal
 	CGO_ENABLED=0 go build -trimpath -o shoal ./cmd/shoal
@@ -19,6 +19,13 @@ floors:           ## the import policy
 
 process:          ## real processes: kill -9, partitions (as root: network namespaces)
 	go test -tags process -count=1 ./cmd/shoal
+
+SEED ?= 1
+ORDEALS ?= 50
+OPS ?= 100000
+nemesis:          ## what clients of agents see under faults, for long: make nemesis SEED=7 ORDEALS=50 OPS=100000
+	go test -count=1 -timeout 0 ./agents -run '^TestOrdeal$$' -v -seed $(SEED) -ordeals $(ORDEALS)
+	go test -tags process -count=1 -timeout 0 ./cmd/shoal -run '^TestNemesis$$' -v -seed $(SEED) -ops $(OPS)
 
 examples:         ## rebuild the guest modules and pack the SDK that are part of the binary (clang, lld, wasi-libc)
 	./examples/build.sh

@@ -166,7 +166,8 @@ type Table interface {
 
 // Snapshot is a Table at one moment.
 type Snapshot interface {
-	Scan(low, high []byte) iter.Seq2[Pair, error] // as Table.Scan
+	Get(key []byte) (value []byte, ok bool, err error) // as Table.Get
+	Scan(low, high []byte) iter.Seq2[Pair, error]      // as Table.Scan
 	Close() error
 }
 

@@ -41,8 +41,17 @@ type Agents struct {
 	sick     map[shoal.Key]error         // quarantined
 	closed   bool
 
+	off switches // rules that tests switch off
+
 	leaving   atomic.Bool
 	departing map[shoal.PeerID]group.Instant // peers that said so, and when
+}
+
+// switches turn rules off, to see that tests notice.
+type switches struct {
+	noLease  bool // reads are served by whoever led once, without a look at the lease
+	noCommit bool // a turn is answered before it is committed
+	noDedupe bool // a request that was processed is processed again
 }
 
 // New opens this node's part and registers its methods at d.Peers. Run starts the work in the background.

@@ -3,6 +3,8 @@ package agents
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +69,29 @@ func TestFewerKeepers(t *testing.T) {
 			t.Errorf("five wanted of four: %+v, want three and a word about it", c)
 		}
 		w.nodes[2].wantCall("1", "five", "add", "")
+	})
+}
+
+// TestReadIsOfOneMoment: a read that takes long sees what one turn left, and not a part of the next.
+func TestReadIsOfOneMoment(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		_, err := w.nodes[0].Create(ctx, CreateOptions{Name: "pair", Code: "pair"})
+		must(t, err)
+		w.nodes[1].wantCall("", "pair", "set", "0")
+		for i := range 20 {
+			got := make(chan string)
+			go func() {
+				out, err := w.nodes[i%3].read("pair")
+				got <- fmt.Sprint(out, err)
+			}()
+			time.Sleep(time.Duration(i) * time.Millisecond)
+			w.nodes[1].wantCall("", "pair", "set", itoa(i+1))
+			was, is := itoa(i), itoa(i+1)
+			if s := <-got; s != strings.Repeat(was+" ", 3)+was+"<nil>" && s != strings.Repeat(is+" ", 3)+is+"<nil>" {
+				t.Errorf("while %s became %s a read saw %s", was, is, s)
+			}
+		}
 	})
 }
 

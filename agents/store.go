@@ -291,10 +291,16 @@ func (s *store) keys() iter.Seq2[shoal.Key, error] {
 	}
 }
 
-// state is an agent's applied state.
+// state is an agent's applied state: in the table, as it is, or in a snapshot.
 type state struct {
-	t      shoal.Table
+	t      reader
 	prefix []byte
+}
+
+// reader is what a table and a snapshot of it have in common.
+type reader interface {
+	Get(key []byte) (value []byte, ok bool, err error)
+	Scan(low, high []byte) iter.Seq2[shoal.Pair, error]
 }
 
 var _ turn.View = state{}

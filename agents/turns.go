@@ -172,7 +172,7 @@ func (x *actor) seen(m *mail, digest []byte) (bool, error) {
 		}
 		return false, nil
 	}
-	if m.m.Request.Session == "" {
+	if m.m.Request.Session == "" || x.a.off.noDedupe {
 		return false, nil
 	}
 	reply, done, err := turn.Lookup(x.pipe, m.m.Request, digest)
@@ -216,6 +216,10 @@ func (x *actor) propose(e *turn.Entry, done func(error)) bool {
 		done(err)
 		x.fail(err)
 		return false
+	}
+	if x.a.off.noCommit {
+		done(nil)
+		done = func(error) {}
 	}
 	x.waiting = append(x.waiting, waiting{at, done})
 	x.flush()
@@ -303,7 +307,7 @@ func (x *actor) behaviour(ctx context.Context) (shoal.Behaviour, error) {
 func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 	x.mu.Lock()
 	x.used = x.a.instant()
-	if !x.g.Read(x.used) {
+	if !x.g.Read(x.used) && !x.a.off.noLease {
 		id, err := x.g.ReadIndex(x.used)
 		if err != nil {
 			x.mu.Unlock()
@@ -327,6 +331,13 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		x.mu.Unlock()
 		return nil, notHere()
 	}
+	// The read sees the state as it is now, all or nothing of each turn, also when the agent moves on, or away.
+	snap, err := x.a.Table.Snapshot()
+	if err != nil {
+		x.mu.Unlock()
+		return nil, err
+	}
+	defer snap.Close()
 	epoch := x.epoch
 	var inst shoal.Instance
 	if n := len(x.readers); n > 0 {
@@ -345,7 +356,7 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
 	defer cancel()
 	now := x.a.cfg.Now()
-	s := turn.NewStage(locked{x, x.state}, now, x.a.cfg.StateMax, true)
+	s := turn.NewStage(state{snap, x.state.prefix}, now, x.a.cfg.StateMax, true)
 	out := &effects{x: x, stage: s, mail: &mail{m: turn.Message{Method: q.Method}, chain: q.Chain}, read: true}
 	reply, err := inst.Turn(ctx, &shoal.Turn{
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,

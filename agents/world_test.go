@@ -227,8 +227,41 @@ func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error
 		return hopper, nil
 	case "stubborn":
 		return stubborn, nil
+	case "pair":
+		return pair{}, nil
 	}
 	return nil, shoal.E(shoal.Invalid, "code "+code, "unknown", "")
+}
+
+// pair keeps one number under two keys. Between the two it takes its time.
+type pair struct{}
+
+func (pair) Methods() []string                            { return []string{"get", "set"} }
+func (pair) Open(context.Context) (shoal.Instance, error) { return pair{}, nil }
+func (pair) Broken() bool                                 { return false }
+func (pair) Close()                                       {}
+
+func (pair) Turn(_ context.Context, t *shoal.Turn) ([]byte, error) {
+	if t.Method == "set" {
+		if err := t.State.Put([]byte("a"), t.Payload); err != nil {
+			return nil, err
+		}
+		return nil, t.State.Put([]byte("b"), t.Payload)
+	}
+	a, _, err := t.State.Get([]byte("a"))
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(10 * time.Millisecond)
+	b, _, err := t.State.Get([]byte("b"))
+	if err != nil {
+		return nil, err
+	}
+	list, err := t.State.Scan(nil, nil, 10)
+	if err != nil || len(list) != 2 {
+		return nil, fmt.Errorf("%d keys, %w", len(list), err)
+	}
+	return fmt.Appendf(nil, "%s %s %s %s", a, b, list[0].Value, list[1].Value), nil
 }
 
 // counter counts, in its state and in its memory, which must agree.

@@ -66,7 +66,12 @@ func TestTable(t *testing.T, open func(t *testing.T) shoal.Table) {
 			mustDo(t, err)
 			got += string(p.Key) + string(p.Value)
 		}
-		if got != "a1b1" {
+		for _, k := range []string{"a", "b", "c"} {
+			v, ok, err := snap.Get([]byte(k))
+			mustDo(t, err)
+			got += fmt.Sprint(" ", k, string(v), ok)
+		}
+		if got != "a1b1 a1true b1true cfalse" {
 			t.Fatalf("the snapshot has %q, want what was there when it was made", got)
 		}
 		mustDo(t, snap.Close())

@@ -20,13 +20,15 @@ func (t *table) key(k []byte) []byte {
 	return append(append(make([]byte, 0, len(t.prefix)+len(k)), t.prefix...), k...)
 }
 
-func (t *table) Get(key []byte) ([]byte, bool, error) {
+func (t *table) Get(key []byte) ([]byte, bool, error) { return t.get(t.s.db, key) }
+
+func (t *table) get(from pebble.Reader, key []byte) ([]byte, bool, error) {
 	const what = "read of a table"
 	if err := t.s.enter(what); err != nil {
 		return nil, false, err
 	}
 	defer t.s.mu.RUnlock()
-	v, done, err := t.s.db.Get(t.key(key))
+	v, done, err := from.Get(t.key(key))
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 		return nil, false, nil
@@ -118,6 +120,8 @@ func (t *table) Snapshot() (shoal.Snapshot, error) {
 	t.s.snapshots.Store(sn, nil)
 	return sn, nil
 }
+
+func (sn *snapshot) Get(key []byte) ([]byte, bool, error) { return sn.t.get(sn.snap, key) }
 
 func (sn *snapshot) Scan(low, high []byte) iter.Seq2[shoal.Pair, error] {
 	return sn.t.scan(sn.snap, low, high)

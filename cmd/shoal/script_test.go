@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,15 +175,7 @@ func upScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(cmd.Start())
 	lines := make(chan upEvent, 8)
 	go func() {
-		sc := bufio.NewScanner(out)
-		sc.Buffer(nil, 1<<20)
-		for sc.Scan() {
-			var e upEvent
-			if json.Unmarshal(sc.Bytes(), &e) == nil && e.Event != "" {
-				lines <- e
-			}
-		}
-		close(lines)
+		readEvents(out, lines)
 		_ = cmd.Wait()
 		close(p.done)
 	}()
@@ -231,6 +224,19 @@ func upScript(ts *testscript.TestScript, neg bool, args []string) {
 			_ = cmd.Process.Kill()
 			<-p.done
 			ts.Fatalf("%s was not up after 60 s:\n%s", name, p.errs.String())
+		}
+	}
+}
+
+// readEvents sends the events that a node prints, until its end.
+func readEvents(out io.Reader, lines chan<- upEvent) {
+	defer close(lines)
+	sc := bufio.NewScanner(out)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		var e upEvent
+		if json.Unmarshal(sc.Bytes(), &e) == nil && e.Event != "" {
+			lines <- e
 		}
 	}
 }
