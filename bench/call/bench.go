@@ -69,14 +69,6 @@ type ready struct {
 	CA      []byte // the certificate to trust, PEM
 }
 
-// figures come of one measurement.
-type figures struct {
-	Calls int     // in the time measured and the tenth of it before that
-	P50   float64 // µs
-	P99   float64
-	Rate  float64 // calls/s
-}
-
 var names = []string{"shoal", "stream", "stream-room", "grpc", "grpc-room", "grpc-tls", "nats", "nats-room", "nats-tls"}
 
 func run(ctx context.Context, r *rig.Run) error {
@@ -90,7 +82,7 @@ func run(ctx context.Context, r *rig.Run) error {
 			return err
 		}
 		err = r.Turns(ctx, names, func(round int, kind string) error {
-			var f figures
+			var f rig.Figures
 			ps := procs[kind]
 			before := rig.CPU(ps...)
 			if err := ps[len(ps)-1].Do(ctx, part.verb, part.time, &f); err != nil {
