@@ -12,6 +12,7 @@ require (
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 	github.com/shoal-fabric/shoal v0.0.0
+	github.com/shoal-fabric/shoal/sdk/go v0.0.0
 	github.com/tetratelabs/wazero v1.12.0
 	go.etcd.io/etcd/client/v3 v3.7.0
 	go.etcd.io/etcd/server/v3 v3.7.0
@@ -206,4 +207,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/shoal-fabric/shoal => ../
+replace (
+	github.com/shoal-fabric/shoal => ../
+	github.com/shoal-fabric/shoal/sdk/go => ../sdk/go
+)

@@ -81,9 +81,9 @@ func (f *fleet) meet(ctx context.Context) error {
 
 func (f *fleet) caller() *rig.Proc { return f.nodes[len(f.nodes)-1] }
 
-// create makes n agents of a code, as many on each keeper, so that the first calls have as many led by each. They
-// have been called once when it returns.
-func (f *fleet) create(ctx context.Context, code, name string, n, parallel int) (keys []string, err error) {
+// create makes n agents of a code, as many on each keeper, which then calls its own once and so comes to lead them.
+// Those of the first keeper come first.
+func (f *fleet) create(ctx context.Context, code, name string, n, parallel int, first request) (keys []string, err error) {
 	for i, p := range f.nodes[:keepers] {
 		share := (n + keepers - 1 - i) / keepers
 		if share == 0 {
@@ -93,7 +93,7 @@ func (f *fleet) create(ctx context.Context, code, name string, n, parallel int) 
 		if err := p.Do(ctx, "create", birth{Code: code, Name: fmt.Sprint(name, i, "-"), N: share, Parallel: parallel}, &b); err != nil {
 			return nil, err
 		}
-		if err := p.Do(ctx, "each", tour{Agents: b.Keys, Parallel: parallel, request: request{Method: "get", Read: true}}, nil); err != nil {
+		if err := p.Do(ctx, "each", tour{Agents: b.Keys, Parallel: parallel, request: first}, nil); err != nil {
 			return nil, err
 		}
 		keys = append(keys, b.Keys...)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -100,7 +102,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // birth is an order to make agents, called Name0, Name1 and so on.
 type birth struct {
-	Code     string // what Node.CreateAgent takes; a file is uploaded first
+	Code     string // what Node.CreateAgent takes, or a file, which is uploaded first
 	Name     string
 	First, N int
 	Parallel int
@@ -114,6 +116,17 @@ type born struct {
 
 func (w *worker) create(ctx context.Context, b birth) (born, error) {
 	out := born{Keys: make([]string, b.N)}
+	if filepath.IsAbs(b.Code) {
+		wasm, err := os.ReadFile(b.Code)
+		if err != nil {
+			return out, err
+		}
+		c, _, err := w.Upload(ctx, filepath.Base(b.Code), wasm)
+		if err != nil {
+			return out, err
+		}
+		b.Code = c.String()
+	}
 	begun := time.Now()
 	err := parallel(max(1, b.Parallel), b.N, func(i int) error {
 		c, err := w.CreateAgent(ctx, b.Code, agents.CreateOptions{Name: b.Name + strconv.Itoa(b.First+i)})

@@ -61,7 +61,7 @@ func runWrite(ctx context.Context, r *rig.Run) error {
 		}
 		made := map[string][]string{}
 		for kind, code := range codes {
-			if made[kind], err = f.create(ctx, code, kind, callers, 8); err != nil {
+			if made[kind], err = f.create(ctx, code, kind, callers, 8, request{Method: "get", Read: true}); err != nil {
 				return err
 			}
 		}
