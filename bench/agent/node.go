@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,8 @@ type ready struct{ ID, Invite string }
 // worker is a node in a process of its own.
 type worker struct {
 	*node.Node
-	last sync.Map // agent -> *atomic.Int64: what its counter stood at
+	hammer *hammer
+	last   sync.Map // agent -> *atomic.Int64: what its counter stood at
 }
 
 // serve starts a node as `shoal up` does, on loopback.
@@ -65,6 +67,9 @@ func serve(ctx context.Context, s setup) (*rig.Worker, error) {
 			"ring":   rig.Verb(w.ring),
 			"each":   rig.Verb(w.each),
 			"led":    rig.Verb(w.led),
+			"begin":  rig.Verb(w.beginHammer),
+			"acked":  rig.Verb(w.acked),
+			"end":    rig.Verb(w.endHammer),
 		},
 	}, nil
 }
@@ -116,6 +121,13 @@ type born struct {
 
 func (w *worker) create(ctx context.Context, b birth) (born, error) {
 	out := born{Keys: make([]string, b.N)}
+	if strings.HasPrefix(b.Code, "example:") { // else each birth uploads it anew
+		c, err := w.Module(ctx, b.Code)
+		if err != nil {
+			return out, err
+		}
+		b.Code = c.String()
+	}
 	if filepath.IsAbs(b.Code) {
 		wasm, err := os.ReadFile(b.Code)
 		if err != nil {
