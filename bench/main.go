@@ -25,7 +25,7 @@ import (
 func benches() []*rig.Bench {
 	return []*rig.Bench{
 		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
-		agent.Write(), agent.Read(), agent.Failover(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(),
 	}
 }
 

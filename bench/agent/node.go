@@ -67,6 +67,8 @@ func serve(ctx context.Context, s setup) (*rig.Worker, error) {
 			"ring":   rig.Verb(w.ring),
 			"each":   rig.Verb(w.each),
 			"led":    rig.Verb(w.led),
+			"memory": rig.Verb(w.memory),
+			"heard":  rig.Verb(w.heard),
 			"begin":  rig.Verb(w.beginHammer),
 			"acked":  rig.Verb(w.acked),
 			"end":    rig.Verb(w.endHammer),
@@ -228,22 +230,31 @@ func (w *worker) ring(ctx context.Context, l load) (rig.Figures, error) {
 	return rig.Ring(ctx, l.Time, all)
 }
 
-// tour is an order to call each agent once.
+// tour is an order to call each agent, so many times (0: once) before the next.
 type tour struct {
 	Agents   []string
+	Times    int
 	Parallel int
 	request
 }
 
-func (w *worker) each(ctx context.Context, t tour) (times []float64, err error) {
-	times = make([]float64, len(t.Agents)) // µs
-	err = parallel(max(1, t.Parallel), len(t.Agents), func(i int) error {
-		at := time.Now()
-		err := w.caller(t.Agents[i], t.request)(ctx)
-		times[i] = float64(time.Since(at).Nanoseconds()) / 1e3
-		return err
+// each returns what the first, the second call and so on of each agent took, in µs.
+func (w *worker) each(ctx context.Context, t tour) ([][]float64, error) {
+	times := make([][]float64, max(1, t.Times))
+	for k := range times {
+		times[k] = make([]float64, len(t.Agents))
+	}
+	return times, parallel(max(1, t.Parallel), len(t.Agents), func(i int) error {
+		call := w.caller(t.Agents[i], t.request)
+		for k := range times {
+			at := time.Now()
+			if err := call(ctx); err != nil {
+				return err
+			}
+			times[k][i] = float64(time.Since(at).Nanoseconds()) / 1e3
+		}
+		return nil
 	})
-	return times, err
 }
 
 // led says who leads each of the agents.
