@@ -175,11 +175,13 @@ func (a *Agents) survey() {
 		})
 	}
 	members := a.look()
-	for k, err := range a.store.keys() {
+	stay := a.staying(members)
+	for kept, err := range a.store.records() {
 		if err != nil {
 			return
 		}
-		rec, _, mark, err := a.store.glance(k)
+		k := kept.key
+		mark, err := a.store.mark(k)
 		if err != nil {
 			continue
 		}
@@ -190,11 +192,15 @@ func (a *Agents) survey() {
 		if i < 0 || c.Members[i].Peer != a.Peers.Self() {
 			continue // another does it
 		}
-		g, _, _, err := openGenesis(a.Members.Fabric(), rec.Genesis)
+		var rec record
+		if err := stored(kept.record, &rec); err != nil || rec.Restoring {
+			continue
+		}
+		g, err := readGenesis(rec.Genesis)
 		if err != nil {
 			continue
 		}
-		w := lacks(c, g.Replicas, a.takers(members, c), func(p shoal.PeerID) bool {
+		w := lacks(c, g.Replicas, stay.free(c), func(p shoal.PeerID) bool {
 			s := members[p]
 			return s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
 		})
