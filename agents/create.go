@@ -302,7 +302,7 @@ func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) err
 		return shoal.Wrap(shoal.Unavailable, what, err)
 	}
 	st := group.Birth(g.Keepers)
-	if err := a.writer.commit(a.ctx, a.store.all(key, record{Genesis: sealed, Generation: st.Generation}, st)); err != nil {
+	if err := a.writer.commit(a.ctx, a.store.born(key, record{Genesis: sealed, Generation: st.Generation}, st)); err != nil {
 		return err
 	}
 	a.work.Go(func() { // so that a first call, or a takeover, need not wait for it

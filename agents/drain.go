@@ -120,7 +120,7 @@ func (a *Agents) handOver(k shoal.Key, f fleet) (more bool, name string, safe bo
 	if err != nil {
 		return false, "", true // it is gone by now
 	}
-	g, _, _, err := openGenesis(a.Members.Fabric(), rec.Genesis)
+	g, err := readGenesis(rec.Genesis)
 	if err != nil {
 		return false, KeyText(k), false
 	}
@@ -157,12 +157,15 @@ func (a *Agents) handOver(k shoal.Key, f fleet) (more bool, name string, safe bo
 }
 
 // takers counts the living members that keep nothing of a group and stay.
-func (a *Agents) takers(f fleet, c group.Conf) (n int) {
+func (a *Agents) takers(f fleet, c group.Conf) int { return a.staying(f).free(c) }
+
+// staying is a fleet without those who leave.
+func (a *Agents) staying(f fleet) fleet {
 	stay := fleet{}
 	for p, s := range f {
 		if !a.departs(p) {
 			stay[p] = s
 		}
 	}
-	return stay.free(c)
+	return stay
 }

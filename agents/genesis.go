@@ -127,6 +127,18 @@ func openManifest(fabric string, agent shoal.Key, sealed []byte) (m Manifest, si
 	return m, env.Signer, nil
 }
 
+// readGenesis reads a record of this node's own disk, where only verified ones are: a look at all agents takes a
+// tenth of the time without their signatures.
+func readGenesis(sealed []byte) (*Genesis, error) {
+	var env capability.Envelope
+	var g Genesis
+	err := wire.Unmarshal("genesis of an agent", sealed, &env)
+	if err == nil {
+		err = wire.Unmarshal("genesis of an agent", env.Payload, &g)
+	}
+	return &g, err
+}
+
 // KeyText is how people write an agent's key: the CID of its genesis record.
 func KeyText(k shoal.Key) string {
 	return cid.NewCidV1(cid.Raw, []byte(k)).String()

@@ -123,17 +123,16 @@ func (a *Agents) survey() {
 		})
 	}
 	members := a.look()
+	stay := a.staying(members)
 	var again [][]byte // recoveries whose former keepers may be back
-	for k, err := range a.store.keys() {
+	for kept, err := range a.store.records() {
 		if err != nil {
 			return
 		}
-		rec, _, mark, err := a.store.glance(k)
+		k := kept.key
+		mark, err := a.store.mark(k)
 		if err != nil {
 			continue
-		}
-		if len(rec.Recovery) > 0 {
-			again = append(again, rec.Recovery)
 		}
 		c := mark.Conf
 		i := slices.IndexFunc(c.Members, func(m group.Member) bool {
@@ -142,11 +141,18 @@ func (a *Agents) survey() {
 		if i < 0 || c.Members[i].Peer != a.Peers.Self() {
 			continue // another does it
 		}
-		g, _, _, err := openGenesis(a.Members.Fabric(), rec.Genesis)
+		var rec record
+		if err := stored(kept.record, &rec); err != nil || rec.Restoring || rec.Sealed > 0 {
+			continue
+		}
+		if len(rec.Recovery) > 0 {
+			again = append(again, rec.Recovery)
+		}
+		g, err := readGenesis(rec.Genesis)
 		if err != nil {
 			continue
 		}
-		w := keepers.Lacks(c, g.Replicas, a.takers(members, c), func(p shoal.PeerID) bool {
+		w := keepers.Lacks(c, g.Replicas, stay.free(c), func(p shoal.PeerID) bool {
 			s := members[p]
 			return s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
 		})

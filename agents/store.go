@@ -124,15 +124,20 @@ func markWrite(k shoal.Key, m group.Mark) shoal.Write {
 	return shoal.Write{Key: groupKey(k, partMark), Value: wire.Marshal(m)}
 }
 
-// all returns the writes that make s the group's whole state but for the agent's.
+// all returns the writes that make s the group's whole state but for the agent's, in the place of one that was there
+// before.
 func (s *store) all(k shoal.Key, r record, st group.Stored) []shoal.Write {
-	low := logKey(k, 0)
+	clear := shoal.Write{Key: logKey(k, 0), Delete: true, End: next(groupKey(k, partLog))}
+	return append([]shoal.Write{clear}, s.born(k, r, st)...)
+}
+
+// born is all of a group of which there is nothing: a range deleted for each birth would slow every read of the table.
+func (s *store) born(k shoal.Key, r record, st group.Stored) []shoal.Write {
 	list := []shoal.Write{
 		{Key: indexKey(k), Value: wire.Marshal(r)},
 		hardWrite(k, st.Hard),
 		{Key: groupKey(k, partBase), Value: wire.Marshal(st.Base)},
 		markWrite(k, st.Mark),
-		{Key: low, Delete: true, End: next(groupKey(k, partLog))},
 	}
 	for _, e := range st.Entries {
 		list = append(list, shoal.Write{Key: logKey(k, e.Index), Value: e.AppendTo(nil)})
@@ -279,16 +284,45 @@ func (s *store) gone(k shoal.Key) (bool, error) {
 // keys yields what this node keeps.
 func (s *store) keys() iter.Seq2[shoal.Key, error] {
 	return func(yield func(shoal.Key, error) bool) {
-		for p, err := range s.t.Scan([]byte{atIndex}, []byte{atIndex + 1}) {
-			if err != nil {
-				yield("", err)
-				return
-			}
-			if !yield(shoal.Key(p.Key[1:]), nil) {
+		for k, err := range s.records() {
+			if !yield(k.key, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// kept is an agent that this node keeps, and its record as it is on disk.
+type kept struct {
+	key    shoal.Key
+	record []byte
+}
+
+// records yields what this node keeps.
+func (s *store) records() iter.Seq2[kept, error] {
+	return func(yield func(kept, error) bool) {
+		for p, err := range s.t.Scan([]byte{atIndex}, []byte{atIndex + 1}) {
+			if err != nil {
+				yield(kept{}, err)
+				return
+			}
+			if !yield(kept{shoal.Key(p.Key[1:]), p.Value}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// mark reads how far a group's state is, and who its keepers are.
+func (s *store) mark(k shoal.Key) (m group.Mark, err error) {
+	b, ok, err := s.t.Get(groupKey(k, partMark))
+	if err == nil && !ok {
+		err = shoal.E(shoal.NotFound, "agent "+KeyText(k), "this node does not keep it", "")
+	}
+	if err == nil {
+		err = stored(b, &m)
+	}
+	return m, err
 }
 
 // state is an agent's applied state: in the table, as it is, or in a snapshot.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/shoal-fabric/shoal/bench/agent"
 	"github.com/shoal-fabric/shoal/bench/call"
 	"github.com/shoal-fabric/shoal/bench/data"
 	"github.com/shoal-fabric/shoal/bench/gas"
@@ -22,7 +23,10 @@ import (
 
 // benches are all benchmarks, in the order of RESULTS.md.
 func benches() []*rig.Bench {
-	return []*rig.Bench{call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench()}
+	return []*rig.Bench{
+		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(),
+	}
 }
 
 func find(name string) *rig.Bench {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/shoal-fabric/shoal"
@@ -18,14 +19,18 @@ import (
 // openPebble opens a small Pebble: state of rooms is some thousand short values, and an idle node
 // should stay far under 80 MiB.
 func openPebble(fsys vfs.FS, dir string, log *slog.Logger, broken *fault) (*pebble.DB, error) {
-	return pebble.Open(dir, &pebble.Options{
+	o := &pebble.Options{
 		FS:                 lockedFS{fsys},
 		FormatMajorVersion: pebble.FormatNewest,
 		CacheSize:          8 << 20,
 		MemTableSize:       4 << 20,
 		MaxOpenFiles:       128,
 		Logger:             &logger{log: log, broken: broken},
-	})
+	}
+	for i := range o.Levels { // many reads are of keys that are not there, such as a request's that is new
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return pebble.Open(dir, o)
 }
 
 // lockedFS is a disk whose directory this process owns already: Pebble need not lock it again, and a

@@ -49,7 +49,7 @@ func Bench() *rig.Bench {
 			{Name: "rate_vs_grpc_room", Of: rig.Pair("shoal", "grpc-room", "calls_per_s")},
 			{Name: "rate_vs_nats_room", Of: rig.Pair("shoal", "nats-room", "calls_per_s")},
 		},
-		Roles: map[string]rig.Role{"broker": rig.As(broker), "answer": rig.As(answer), "ask": rig.As(ask)},
+		Roles: Roles(),
 		Run:   run,
 	}
 }
@@ -69,14 +69,6 @@ type ready struct {
 	CA      []byte // the certificate to trust, PEM
 }
 
-// figures come of one measurement.
-type figures struct {
-	Calls int     // in the time measured and the tenth of it before that
-	P50   float64 // µs
-	P99   float64
-	Rate  float64 // calls/s
-}
-
 var names = []string{"shoal", "stream", "stream-room", "grpc", "grpc-room", "grpc-tls", "nats", "nats-room", "nats-tls"}
 
 func run(ctx context.Context, r *rig.Run) error {
@@ -90,7 +82,7 @@ func run(ctx context.Context, r *rig.Run) error {
 			return err
 		}
 		err = r.Turns(ctx, names, func(round int, kind string) error {
-			var f figures
+			var f rig.Figures
 			ps := procs[kind]
 			before := rig.CPU(ps...)
 			if err := ps[len(ps)-1].Do(ctx, part.verb, part.time, &f); err != nil {
@@ -126,22 +118,37 @@ func start(ctx context.Context, r *rig.Run, core int) (map[string][]*rig.Proc, e
 		if r.Skips(name) {
 			continue
 		}
-		dir, err := os.MkdirTemp(r.Work, name)
-		if err != nil {
+		var err error
+		if procs[name], err = Start(ctx, r, name, core); err != nil {
 			return nil, err
-		}
-		s := setup{Kind: name, Dir: dir, Seed: r.Seed}
-		roles := []string{"answer", "ask"}
-		if kinds[name].broker != nil {
-			roles = []string{"broker", "answer", "ask"}
-		}
-		for _, role := range roles {
-			p, err := r.Procs.Start(ctx, role, core, s, &s.At)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			procs[name] = append(procs[name], p)
 		}
 	}
 	return procs, nil
+}
+
+// Start starts the processes of one kind, for any benchmark that has the roles of this one. The last takes the
+// orders "latency" and "rate", with a time, and answers with rig.Figures.
+func Start(ctx context.Context, r *rig.Run, name string, core int) (procs []*rig.Proc, err error) {
+	dir, err := os.MkdirTemp(r.Work, name)
+	if err != nil {
+		return nil, err
+	}
+	s := setup{Kind: name, Dir: dir, Seed: r.Seed}
+	roles := []string{"answer", "ask"}
+	if kinds[name].broker != nil {
+		roles = []string{"broker", "answer", "ask"}
+	}
+	for _, role := range roles {
+		p, err := r.Procs.Start(ctx, role, core, s, &s.At)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		procs = append(procs, p)
+	}
+	return procs, nil
+}
+
+// Roles are those of the processes of all kinds.
+func Roles() map[string]rig.Role {
+	return map[string]rig.Role{"broker": rig.As(broker), "answer": rig.As(answer), "ask": rig.As(ask)}
 }

@@ -3,6 +3,8 @@ package call
 import (
 	"testing"
 	"time"
+
+	"github.com/shoal-fabric/shoal/bench/rig"
 )
 
 // TestKindsAnswer has each kind make some calls, with its processes' parts in this one.
@@ -34,7 +36,7 @@ func TestKindsAnswer(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				f := got.(figures)
+				f := got.(rig.Figures)
 				if f.Calls == 0 || f.P50 <= 0 || f.P99 < f.P50 || f.P50 > float64(time.Minute.Microseconds()) {
 					t.Errorf("%s: %+v", verb, f)
 				}

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/shoal-fabric/shoal/bench/plain"
 )
 
 const grpcMethod = "/bench.Echo/Echo"
@@ -44,7 +46,7 @@ func answerGRPC(_ context.Context, s setup) (ready, func(), error) {
 	o := []grpc.ServerOption{grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0)))}
 	var at ready
 	if s.Kind == "grpc-tls" {
-		cert, pem, err := certificate()
+		cert, pem, err := plain.Certificate()
 		if err != nil {
 			return at, nil, err
 		}
@@ -65,7 +67,7 @@ func answerGRPC(_ context.Context, s setup) (ready, func(), error) {
 func askGRPC(_ context.Context, s setup) (func() (caller, error), func(), error) {
 	creds := insecure.NewCredentials()
 	if s.At.CA != nil {
-		trust, err := trusting(s.At.CA)
+		trust, err := plain.Trusting(s.At.CA)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/shoal-fabric/shoal/bench/plain"
 )
 
 const (
@@ -19,7 +21,7 @@ func brokerNATS(s setup) (ready, func(), error) {
 	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true}
 	var at ready
 	if s.Kind == "nats-tls" {
-		cert, pem, err := certificate()
+		cert, pem, err := plain.Certificate()
 		if err != nil {
 			return at, nil, err
 		}
@@ -42,7 +44,7 @@ func brokerNATS(s setup) (ready, func(), error) {
 func connectNATS(at ready) (*nats.Conn, error) {
 	var o []nats.Option
 	if at.CA != nil {
-		trust, err := trusting(at.CA)
+		trust, err := plain.Trusting(at.CA)
 		if err != nil {
 			return nil, err
 		}

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/shoal-fabric/shoal/bench/rig"
@@ -77,16 +75,18 @@ func ask(ctx context.Context, s setup) (*rig.Worker, error) {
 		bodies[i] = make([]byte, bodyBytes)
 		rng.Read(bodies[i])
 	}
-	measure := func(n int) func(context.Context, time.Duration) (figures, error) {
-		return func(ctx context.Context, d time.Duration) (figures, error) {
-			warm, err := ring(ctx, all[:n], bodies, d/10)
-			if err != nil {
-				return figures{}, err
+	checked := make([]func(context.Context) error, callers)
+	for i, call := range all {
+		checked[i] = func(ctx context.Context) error {
+			reply, err := call(ctx, bodies[i])
+			if err == nil && !bytes.Equal(reply, bodies[i]) {
+				err = errors.New("the reply is not what was sent")
 			}
-			f, err := ring(ctx, all[:n], bodies, d)
-			f.Calls += warm.Calls
-			return f, err
+			return err
 		}
+	}
+	measure := func(n int) func(context.Context, time.Duration) (rig.Figures, error) {
+		return func(ctx context.Context, d time.Duration) (rig.Figures, error) { return rig.Ring(ctx, d, checked[:n]) }
 	}
 	return settle(s, &rig.Worker{
 		Ready: ready{}, Close: end,
@@ -94,46 +94,4 @@ func ask(ctx context.Context, s setup) (*rig.Worker, error) {
 			"latency": rig.Verb(measure(1)), "rate": rig.Verb(measure(callers)),
 		},
 	}), nil
-}
-
-// ring has all callers call, each as soon as its last call was answered, for d.
-func ring(ctx context.Context, all []caller, bodies [][]byte, d time.Duration) (figures, error) {
-	times := make([][]time.Duration, len(all))
-	errs := make([]error, len(all))
-	start := time.Now()
-	end := start.Add(d)
-	var done sync.WaitGroup
-	for i, call := range all {
-		done.Go(func() { times[i], errs[i] = callUntil(ctx, end, call, bodies[i]) })
-	}
-	done.Wait()
-	took := time.Since(start)
-	if err := errors.Join(errs...); err != nil {
-		return figures{}, err
-	}
-	sorted := slices.Concat(times...)
-	slices.Sort(sorted)
-	us := func(k int) float64 { return float64(sorted[k].Nanoseconds()) / 1e3 }
-	return figures{
-		Calls: len(sorted), P50: us(len(sorted) / 2), P99: us(len(sorted) * 99 / 100),
-		Rate: float64(len(sorted)) / took.Seconds(),
-	}, nil
-}
-
-func callUntil(ctx context.Context, end time.Time, call caller, body []byte) (times []time.Duration, err error) {
-	at := time.Now()
-	for {
-		reply, err := call(ctx, body)
-		if err != nil {
-			return times, err
-		}
-		now := time.Now()
-		times = append(times, now.Sub(at))
-		if !bytes.Equal(reply, body) {
-			return times, errors.New("the reply is not what was sent")
-		}
-		if at = now; now.After(end) {
-			return times, nil
-		}
-	}
 }

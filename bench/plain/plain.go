@@ -1,4 +1,5 @@
-// Package plain makes libp2p hosts as one would without Shoal: TLS over TCP, and nothing that costs time.
+// Package plain makes libp2p hosts as one would without Shoal: TLS over TCP, and nothing that costs time; and
+// certificates for those that need some.
 package plain
 
 import (

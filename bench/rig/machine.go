@@ -28,7 +28,7 @@ type Machine struct {
 // libraries are the peers whose versions belong into the report.
 var libraries = [...]string{
 	"github.com/libp2p/go-libp2p", "google.golang.org/grpc", "github.com/nats-io/nats-server/v2",
-	"github.com/nats-io/nats.go", "github.com/ipfs/boxo", "github.com/tetratelabs/wazero",
+	"github.com/nats-io/nats.go", "github.com/ipfs/boxo", "github.com/tetratelabs/wazero", "go.etcd.io/etcd/server/v3", "github.com/cockroachdb/pebble/v2",
 }
 
 // Look describes this machine. work is the scratch directory.

@@ -119,6 +119,19 @@ func (p *Proc) died(ctx context.Context, verb string, err error) error {
 // PID returns the process's number.
 func (p *Proc) PID() int { return p.cmd.Process.Pid }
 
+// Signal sends the worker a signal.
+func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Kill ends a worker as a power cut would, and waits until it is gone.
+func (ps *Procs) Kill(p *Proc) error {
+	err := p.cmd.Process.Kill()
+	p.in.Close()
+	io.Copy(io.Discard, p.out)
+	_ = p.cmd.Wait() // it was killed, and says so
+	ps.list = slices.DeleteFunc(ps.list, func(x *Proc) bool { return x == p })
+	return err
+}
+
 // CPU returns the processor time that the workers ps have used, 0 where the system does not say.
 func CPU(ps ...*Proc) (sum time.Duration) {
 	for _, p := range ps {

@@ -1,4 +1,4 @@
-package call
+package plain
 
 import (
 	"crypto/ecdsa"
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// certificate makes a certificate for this machine that signs itself, and returns it as PEM too.
-func certificate() (tls.Certificate, []byte, error) {
+// Certificate makes a certificate for this machine that signs itself, and returns it as PEM too.
+func Certificate() (tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, nil, err
@@ -35,8 +35,8 @@ func certificate() (tls.Certificate, []byte, error) {
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// trusting is the configuration of a client that trusts one certificate.
-func trusting(ca []byte) (*tls.Config, error) {
+// Trusting is the configuration of a client that trusts one certificate.
+func Trusting(ca []byte) (*tls.Config, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca) {
 		return nil, errors.New("no certificate in what the server said")
