@@ -16,6 +16,9 @@ import (
 // readBuffer is what a shared stream reads ahead: two dozen frames of a small call.
 const readBuffer = 32 << 10
 
+// measureEvery is how many frames at most may come together.
+const measureEvery = 32
+
 // errUnsent says that a shared stream had ended before the request was given to it.
 var errUnsent = errors.New("the request was not sent")
 
@@ -29,6 +32,10 @@ type client struct {
 	calls map[uint64]*call
 	last  uint64
 	err   error // why the stream ended
+
+	// The reading goroutine's: answers that came together say the same of the way, one of them is measured.
+	measure    bool // the next that can be
+	unmeasured int  // frames since the last
 }
 
 // call is a request that waits for its answer. Only the reading goroutine writes reply and err,
@@ -168,6 +175,9 @@ func (c *client) forget(id uint64) *call {
 func (c *client) read() error {
 	in := bufio.NewReaderSize(c.raw, readBuffer)
 	for {
+		if c.unmeasured++; in.Buffered() == 0 || c.unmeasured >= measureEvery {
+			c.measure = true
+		}
 		f, err := readFrame(in)
 		if err != nil {
 			return err
@@ -224,7 +234,8 @@ func (c *client) reply(k *call, f *frame) error {
 	}
 	k.begun = true
 	k.reply = newParts(f)
-	if k.small && f.total <= smallBody {
+	if c.measure && k.small && f.total <= smallBody {
+		c.measure, c.unmeasured = false, 0
 		now := time.Now()
 		c.peer.meter.roundTrip(now.Sub(k.start)-f.spent, now)
 	}

@@ -107,12 +107,27 @@ const spareHands = 64
 // crew runs handlers on goroutines that are used again. A fresh goroutine begins with a small stack,
 // and growing it, anew for each request, cost more than all else: decoding a message goes deep.
 type crew struct {
-	end   <-chan struct{}
 	jobs  chan job // unbuffered: only a hand that waits takes one
 	spare atomic.Int32
+	ended atomic.Bool
 }
 
-func newCrew(end <-chan struct{}) *crew { return &crew{end: end, jobs: make(chan job)} }
+// newCrew returns a crew whose hands go home when ctx ends. They wait for work alone, as waiting for
+// two things costs twice: each is told by a job without a task.
+func newCrew(ctx context.Context) *crew {
+	c := &crew{jobs: make(chan job)}
+	context.AfterFunc(ctx, func() {
+		c.ended.Store(true)
+		for c.spare.Load() > 0 { // who counts himself as spare hereafter sees that it has ended
+			select {
+			case c.jobs <- job{}:
+			default:
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
+	return c
+}
 
 // run has a waiting hand take the job, or another if none waits: a job never waits for a hand.
 func (c *crew) run(j job) {
@@ -127,14 +142,13 @@ func (c *crew) hand(j job) {
 	for {
 		j.s.run(j.k)
 		j = job{} // a hand that waits holds on to no request
-		if c.spare.Add(1) > spareHands {
+		if c.spare.Add(1) > spareHands || c.ended.Load() {
 			c.spare.Add(-1)
 			return
 		}
-		select {
-		case j = <-c.jobs:
-			c.spare.Add(-1)
-		case <-c.end:
+		j = <-c.jobs
+		c.spare.Add(-1)
+		if j.k == nil {
 			return
 		}
 	}

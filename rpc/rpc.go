@@ -138,7 +138,7 @@ func New(h corehost.Host, cfg Config) *RPC {
 	}
 	r.callPool.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	r.life, r.end = context.WithCancel(context.Background())
-	r.crew = newCrew(r.life.Done())
+	r.crew = newCrew(r.life)
 	h.SetStreamHandler(r.protocol(), r.serve)
 	return r
 }

@@ -18,8 +18,13 @@ import (
 )
 
 // A guest runs in slices of about this long. Between two of them the collector and other goroutines get
-// the processor, and the guest learns that its time is over.
-const sliceTime = time.Millisecond
+// the processor, and the guest learns that its time is over. Each step of a collection waits for a slice of every
+// guest that runs, one step after another; when no processor is left for others they wait with it, so slices are
+// shorter then.
+const (
+	sliceTime   = time.Millisecond
+	crowdedTime = sliceTime / 2
+)
 
 // The bounds of a slice in gas. How long gas takes differs by a factor of a hundred between programs and
 // between parts of one; the upper bound is what the slow ones do in some tens of milliseconds.
@@ -94,11 +99,16 @@ func (g *gas) refuel(left int64) int64 {
 	}
 	g.check()
 	now := time.Now()
-	if !g.fixed {
-		g.adapt(now.Sub(g.began))
+	crowded := g.crowded != nil && g.crowded()
+	most := sliceTime
+	if crowded {
+		most = crowdedTime
 	}
-	if now.Sub(g.yield) > sliceTime/2 { // not after each of the short slices of a guest that spends fast
-		g.giveWay()
+	if !g.fixed {
+		g.adapt(now.Sub(g.began), most)
+	}
+	if now.Sub(g.yield) > most/2 { // not after each of the short slices of a guest that spends fast
+		g.giveWay(crowded)
 		now = time.Now()
 		g.yield = now
 	}
@@ -110,21 +120,19 @@ func (g *gas) refuel(left int64) int64 {
 
 // giveWay lets others have the processor. Only when none is idle must the guest see to it that the network
 // is looked at: else the one that is idle does so, and the guest stays on the processor whose caches know it.
-func (g *gas) giveWay() {
-	if g.crowded != nil && g.crowded() {
+func (g *gas) giveWay(crowded bool) {
+	if crowded {
 		g.way.Yield()
 		return
 	}
 	runtime.Gosched()
 }
 
-// adapt sets the size of the next slice by how long the last took: down at once, so that a guest which
-// turns slow does not stay so for long; up by doubling.
-func (g *gas) adapt(took time.Duration) {
-	if took > 2*sliceTime {
-		g.slice = int64(float64(g.slice) * float64(sliceTime) / float64(took))
-	} else if took < sliceTime*3/4 {
-		g.slice *= 2
+// adapt sets the size of the next slice by how long the last took: what it should have been for the time, but
+// no more than double, as a part of a program that is fast may be short.
+func (g *gas) adapt(took, want time.Duration) {
+	if took > want*5/4 || took < want*4/5 {
+		g.slice = int64(float64(g.slice) * min(2, float64(want)/float64(max(took, 1))))
 	}
 	g.slice = max(minSlice, min(maxSlice, g.slice))
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -32,6 +33,27 @@ func buildGo(t testing.TB, pkg string) []byte {
 		t.Fatal(err)
 	}
 	return wasm
+}
+
+// TestSlicesSettle has guests of all speeds, alone and in a crowd: within a few slices each lasts as long as it
+// should, and one that turns slow gives way late once.
+func TestSlicesSettle(t *testing.T) {
+	for _, want := range []time.Duration{sliceTime, crowdedTime} {
+		for perGas := 0.06; perGas < 40; perGas *= 1.3 { // ns; the fastest and the slowest that bounds leave room for
+			took := func(g *gas) time.Duration { return time.Duration(float64(g.slice) * perGas) }
+			g := &gas{slice: newSlice}
+			for range 12 {
+				g.adapt(took(g), want)
+			}
+			if d := took(g); d > want*5/4 || d < want*4/5 && g.slice < maxSlice {
+				t.Errorf("at %.2f ns for one: a slice of %v, want %v", perGas, d, want)
+			}
+			g.adapt(100*took(g), want)
+			if d := 100 * took(g); d > want*5/4 && g.slice > minSlice {
+				t.Errorf("at %.2f ns for one, a hundred times slower now: a slice of %v, want %v", perGas, d, want)
+			}
+		}
+	}
 }
 
 // TestGoCostsTheSame runs a program whose runtime draws random numbers, reads the clock and collects.

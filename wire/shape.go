@@ -248,8 +248,9 @@ func (s *shape) empty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-// read decodes an item into v and returns what follows it; not ok: the library must look at it.
-func (s *shape) read(b []byte, v reflect.Value) (rest []byte, ok bool) {
+// read decodes an item into v and returns what follows it; not ok: the library must look at it. Of bytes that
+// are lent v gets parts, not copies.
+func (s *shape) read(b []byte, v reflect.Value, lent bool) (rest []byte, ok bool) {
 	if s.kind == flag {
 		if len(b) == 0 || b[0] != simpleFalse && b[0] != simpleTrue {
 			return nil, false
@@ -266,7 +267,11 @@ func (s *shape) read(b []byte, v reflect.Value) (rest []byte, ok bool) {
 		if major != majorBytes || n == 0 || n > uint64(len(b)) {
 			return nil, false
 		}
-		v.SetBytes(bytes.Clone(b[:n]))
+		part := b[:n:n]
+		if !lent {
+			part = bytes.Clone(part)
+		}
+		v.SetBytes(part)
 		return b[n:], true
 	case text:
 		if major != majorText || n > uint64(len(b)) || !utf8.Valid(b[:n]) {
@@ -291,18 +296,18 @@ func (s *shape) read(b []byte, v reflect.Value) (rest []byte, ok bool) {
 		v.SetInt(x)
 		return b, true
 	case list:
-		return s.readList(major, n, b, v)
+		return s.readList(major, n, b, v, lent)
 	}
-	return s.readRecord(major, n, b, v)
+	return s.readRecord(major, n, b, v, lent)
 }
 
-func (s *shape) readList(major byte, n uint64, b []byte, v reflect.Value) (rest []byte, ok bool) {
+func (s *shape) readList(major byte, n uint64, b []byte, v reflect.Value, lent bool) (rest []byte, ok bool) {
 	if major != majorList || n == 0 || n > shapeList || n > uint64(len(b)) {
 		return nil, false
 	}
 	all := reflect.MakeSlice(v.Type(), int(n), int(n))
 	for i := range int(n) {
-		if b, ok = s.elem.read(b, all.Index(i)); !ok {
+		if b, ok = s.elem.read(b, all.Index(i), lent); !ok {
 			return nil, false
 		}
 	}
@@ -310,7 +315,7 @@ func (s *shape) readList(major byte, n uint64, b []byte, v reflect.Value) (rest 
 	return b, true
 }
 
-func (s *shape) readRecord(major byte, n uint64, b []byte, v reflect.Value) (rest []byte, ok bool) {
+func (s *shape) readRecord(major byte, n uint64, b []byte, v reflect.Value, lent bool) (rest []byte, ok bool) {
 	if major != majorMap {
 		return nil, false
 	}
@@ -322,7 +327,7 @@ func (s *shape) readRecord(major byte, n uint64, b []byte, v reflect.Value) (res
 		if len(next) == 0 {
 			return nil, false
 		}
-		if b, ok = next[0].shape.read(b[len(next[0].key):], v.Field(next[0].index)); !ok {
+		if b, ok = next[0].shape.read(b[len(next[0].key):], v.Field(next[0].index), lent); !ok {
 			return nil, false
 		}
 		next = next[1:]

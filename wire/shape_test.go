@@ -74,6 +74,31 @@ func same(t rapid.TB, b []byte) {
 	if err == nil && !reflect.DeepEqual(got, want) {
 		t.Fatalf("%x:\ngot  %+v\nwant %+v", b, got, want)
 	}
+	var view shaped
+	if err := View("shaped", b, &view); (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(view, want) {
+		t.Fatalf("%x: the view is %+v, %v\nwant %+v", b, view, err, want)
+	}
+}
+
+// A view says the same as a copy; what it lends cannot grow into its neighbours.
+func TestView(t *testing.T) {
+	b := Marshal(shaped{Bytes: []byte("bytes"), Text: "text", Blobs: [][]byte{{1}, {2, 3}}, Names: []string{"n"}})
+	var want, v shaped
+	if err := Unmarshal("shaped", b, &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := View("shaped", b, &v); err != nil || !reflect.DeepEqual(v, want) {
+		t.Fatalf("got %+v, %v; want %+v", v, err, want)
+	}
+	before := bytes.Clone(b)
+	_, _ = append(v.Bytes, "others"...), append(v.Blobs[0], 9)
+	if !bytes.Equal(b, before) {
+		t.Error("appending to a part wrote over what follows it")
+	}
+	clear(b)
+	if !bytes.Equal(want.Bytes, []byte("bytes")) || !bytes.Equal(v.Bytes, make([]byte, 5)) || v.Text != "text" {
+		t.Errorf("when the bytes change, a copy is %q, a view %q and %q", want.Bytes, v.Bytes, v.Text)
+	}
 }
 
 func TestShapesEnds(t *testing.T) {

@@ -23,7 +23,7 @@ func Bench() *rig.Bench {
 		Name: "call", Ours: "shoal", Rounds: 9,
 		About: []string{
 			"One process asks another, over loopback, for an echo of 1 KiB; every reply is compared with what was sent.",
-			"shoal: the rooms host, members and rpc as a node wires them (TLS over TCP, the gate asked for each stream, limits, link measuring, gossip of members going on), a CBOR message encoded and decoded at both ends.",
+			"shoal: the rooms host, members and rpc as a node wires them (TLS over TCP, the gate asked for each stream, limits, link measuring, gossip of members going on), a CBOR message encoded, and decoded in place (wire.View), at both ends.",
 			"stream: plain go-libp2p hosts, TLS over TCP, one open stream for each caller, a fixed frame, no encoding, no routing.",
 			"grpc: one connection for all callers, as its guide says; BytesValue; NumStreamWorkers set to the processors, which keeps its stacks as our handlers' do. grpc-tls: with TLS 1.3.",
 			"nats: a broker in a process of its own, one connection at each side, core request/reply with its multiplexed inbox. nats-tls: TLS 1.3 to the broker at both sides.",

@@ -94,7 +94,7 @@ func (m *member) close() {
 
 func echo(_ context.Context, _ shoal.PeerID, request []byte) ([]byte, error) {
 	var in message
-	if err := wire.Unmarshal("bench request", request, &in); err != nil {
+	if err := wire.View("bench request", request, &in); err != nil {
 		return nil, err
 	}
 	return wire.Marshal(message{Body: in.Body}), nil
@@ -125,7 +125,7 @@ func askShoal(ctx context.Context, s setup) (func() (caller, error), func(), err
 				return nil, err
 			}
 			var out message
-			err = wire.Unmarshal("bench reply", reply, &out)
+			err = wire.View("bench reply", reply, &out)
 			return out.Body, err
 		}, nil
 	}, m.close, nil
