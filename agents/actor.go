@@ -25,8 +25,9 @@ type actor struct {
 	g       *group.Group
 	timer   *time.Timer // for the group's Next, and the agent's own timers
 	peers   []shoal.PeerID
-	mark    group.Mark // of the applied state
-	due     int64      // as the table says; 0: nothing is
+	damaged map[shoal.PeerID]group.Instant // keepers that said so of their state, and when
+	mark    group.Mark                     // of the applied state
+	due     int64                          // as the table says; 0: nothing is
 	pipe    *turn.Pipe
 	waiting []waiting // turns on their way, in the order of the log
 	base    uint64    // up to here the log is truncated

@@ -73,14 +73,13 @@ func (x *actor) move(ctx context.Context, to shoal.PeerID) error {
 	}
 	x.maintaining = true
 	epoch := x.epoch
+	gone := x.gonePeers(x.a.look())
 	x.mu.Unlock()
 	defer func() {
 		x.mu.Lock()
 		x.maintaining = false
 		x.mu.Unlock()
 	}()
-	f := x.a.look()
-	gone := func(p shoal.PeerID) bool { return x.a.lostForGood(f, p) }
 	var newcomer group.Keeper
 	var handed group.Instant // leadership, last: a transfer comes about within a lease, or not at all
 	for {

@@ -39,7 +39,7 @@ func (x *actor) maintain(f fleet) {
 		return
 	}
 	c := x.mark.Conf
-	gone := func(p shoal.PeerID) bool { return x.a.lostForGood(f, p) }
+	gone := x.gonePeers(f)
 	whole := len(c.Members) == x.genesis.Replicas && !c.Joint() && !c.Learners()
 	if whole && !slices.ContainsFunc(c.Members, func(m group.Member) bool { return gone(m.Peer) }) {
 		x.mu.Unlock()
@@ -53,6 +53,15 @@ func (x *actor) maintain(f fleet) {
 		x.maintaining = false
 		x.mu.Unlock()
 	})
+}
+
+// gonePeers says which keepers count for nothing any more. The caller holds mu.
+func (x *actor) gonePeers(f fleet) func(shoal.PeerID) bool {
+	sick := map[shoal.PeerID]bool{}
+	for p, at := range x.damaged {
+		sick[p] = x.a.instant() < at.Add(10*x.a.cfg.Suspect)
+	}
+	return func(p shoal.PeerID) bool { return sick[p] || x.a.lostForGood(f, p) }
 }
 
 // mend makes the next change to a configuration, if it lacks anything.

@@ -196,8 +196,8 @@ func (a *Agents) takeIn(key shoal.Key, head consignment, s io.Reader) error {
 		}
 	case err == nil && rec.Generation > head.Generation:
 		return shoal.E(shoal.Refused, "agent "+KeyText(key), "this node keeps a later generation", "")
-	case err != nil && shoal.KindOf(err) != shoal.NotFound:
-		return err // a damaged state is replaced by making this node another member
+	case err != nil && shoal.KindOf(err) != shoal.NotFound && shoal.KindOf(err) != shoal.Corrupt:
+		return err
 	case err != nil && rec.Restoring: // an earlier try broke off: its votes are there
 		if st, err = a.store.votes(key, rec); err == nil {
 			st, err = st.Restored(head.Mark)
@@ -205,7 +205,7 @@ func (a *Agents) takeIn(key shoal.Key, head consignment, s io.Reader) error {
 		if err != nil {
 			return err
 		}
-	default:
+	default: // also of one that was damaged: only a new member is told to learn
 		if st, err = a.join(key, head); err != nil {
 			return err
 		}
