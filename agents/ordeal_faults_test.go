@@ -10,7 +10,7 @@ import (
 )
 
 // nemeses are what is done to the machines, by name; each returns once it is undone. What an agent's owner may ask
-// for while it is in use belongs here as well: its move, when there is one, is one more line.
+// for while it is in use belongs here as well.
 var nemeses = map[string]func(*crowd){
 	"kill":       func(c *crowd) { c.kill(1, 0, false) },
 	"kill all":   func(c *crowd) { c.kill(machines, 0, false) },
@@ -21,6 +21,7 @@ var nemeses = map[string]func(*crowd){
 	"replace":    func(c *crowd) { c.replace() },
 	"restart":    func(c *crowd) { c.restart() },
 	"leave":      func(c *crowd) { c.leave() },
+	"move":       func(c *crowd) { c.move() },
 	"clock":      func(c *crowd) { c.clock() },
 	"disk full":  func(c *crowd) { c.disks(func(m *machine, on bool) { m.disk.full.Store(on) }, 3) },
 	"disk sick":  func(c *crowd) { c.sick() },
@@ -172,6 +173,36 @@ func (c *crowd) restart() {
 		m.start()
 		time.Sleep(c.some(0, 1500*time.Millisecond))
 	}
+}
+
+// move has agents move, to keepers and to others, one after the other; at times a machine is lost on the way.
+func (c *crowd) move() {
+	names := []string{"kv", "kv", "lock", "counter", "directory"}
+	for range 4 {
+		list := c.shuffled()
+		from, to := list[1], list[c.o.rng.IntN(machines)]
+		key := c.keys[names[c.o.rng.IntN(len(names))]]
+		l := from.living()
+		if l == nil {
+			continue
+		}
+		done := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(c.o.ctx, 5*time.Second)
+			defer cancel()
+			done <- l.agents.Move(ctx, KeyText(key), to.id)
+		}()
+		if c.o.rng.IntN(3) == 0 {
+			time.Sleep(c.some(time.Millisecond, 200*time.Millisecond))
+			m := list[c.o.rng.IntN(2)]
+			m.kill(0, false)
+			time.Sleep(c.some(0, 2500*time.Millisecond))
+			m.start()
+		}
+		c.o.trace("%s moved to %s: %v", KeyText(key), to.id.Short(), <-done)
+		time.Sleep(c.some(0, 500*time.Millisecond))
+	}
+	time.Sleep(time.Second)
 }
 
 // leave has a machine hand over all that it keeps, and go; later it comes back as a new one.

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -211,6 +212,7 @@ type Show struct {
 	Commit     uint64         `cbor:"x" json:"commit"`
 	Seen       shoal.PeerID   `cbor:"s" json:"seen_by"` // who said so
 	Note       string         `cbor:"w,omitempty" json:"note,omitempty"`
+	Located    []shoal.PeerID `cbor:"-" json:"located,omitempty"` // who the DHT says keeps it; see Located
 }
 
 // show describes the agent.
@@ -237,6 +239,22 @@ func (x *actor) show() (*Show, error) {
 	}
 	out.Note = shortOf(out.Replicas, len(out.Keepers))
 	return out, nil
+}
+
+// Located returns the peers that the DHT names as keepers of an agent, given by its key: whoever asks for a key that
+// nobody near knows finds it so.
+func (a *Agents) Located(ctx context.Context, key string) (list []shoal.PeerID) {
+	k, _, _, err := parseAgent(key)
+	if err != nil {
+		return nil
+	}
+	for p, err := range a.Directory.Find(ctx, k, MaxReplicas) {
+		if err == nil {
+			list = append(list, p)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 func (a *Agents) onShow(_ context.Context, _ shoal.PeerID, req []byte) ([]byte, error) {

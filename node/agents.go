@@ -249,8 +249,18 @@ func (n *Node) CallAgent(ctx context.Context, agent string, r shoal.CallRequest)
 
 // ShowAgent describes an agent.
 func (n *Node) ShowAgent(ctx context.Context, agent string) (*agents.Show, error) {
-	return n.rooms.agents.Show(ctx, agent)
+	s, err := n.rooms.agents.Show(ctx, agent)
+	if err != nil {
+		return nil, err
+	}
+	look, cancel := context.WithTimeout(ctx, locateTime)
+	defer cancel()
+	s.Located = n.rooms.agents.Located(look, s.Key)
+	return s, nil
 }
+
+// locateTime bounds a look into the DHT that is for show.
+const locateTime = time.Second
 
 // RemoveAgent ends an agent for good.
 func (n *Node) RemoveAgent(ctx context.Context, agent string) error {

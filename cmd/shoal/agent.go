@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -189,6 +190,13 @@ func agentShowCmd(s *shell) *cobra.Command {
 				}
 				if a.Note != "" {
 					line("", a.Note)
+				}
+				var located []string
+				for _, p := range a.Located {
+					located = append(located, p.Short())
+				}
+				if len(located) > 0 {
+					line("found by", strings.Join(located, " ")+", says the DHT")
 				}
 				line("epoch", fmt.Sprint(a.Epoch))
 				line("turns", fmt.Sprint(a.Turns))

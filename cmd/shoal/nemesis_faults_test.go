@@ -16,10 +16,9 @@ import (
 	"github.com/shoal-fabric/shoal/internal/nemesis"
 )
 
-// faults are what is done to the processes; each returns once it is undone. A move of an agent that is in use, when
-// there is one, is one more line.
+// faults are what is done to the processes; each returns once it is undone.
 func (f *farm) faults() map[string]func() {
-	all := map[string]func(){"kill -9": f.kill, "stop": f.stop}
+	all := map[string]func(){"kill -9": f.kill, "stop": f.stop, "move": f.move}
 	if f.hub != "" {
 		all["one way"], all["partition"] = f.oneWay, f.partition
 	}
@@ -61,6 +60,21 @@ func (f *farm) kill() {
 	time.Sleep(f.some(0, 2*time.Second))
 	n.up("")
 	time.Sleep(time.Second)
+}
+
+// move has kv and lock move while they are in use, to any of the nodes.
+func (f *farm) move() {
+	for range 6 {
+		by, to := f.nodes[f.rng.IntN(farmNodes)], f.nodes[f.rng.IntN(farmNodes)]
+		name := []string{"kv", "lock"}[f.rng.IntN(2)]
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		err := by.client.Call(ctx, http.MethodPost, "agents/move", api.AgentMove{Agent: name, To: string(to.peer)}, nil)
+		cancel()
+		if err != nil {
+			f.t.Logf("move of %s: %v", name, err)
+		}
+		time.Sleep(f.some(0, 300*time.Millisecond))
+	}
 }
 
 func (f *farm) replace() {
