@@ -85,6 +85,9 @@ type CallRequest struct {
 	Payload []byte // up to 1 MiB
 	Read    bool   // the method only reads: no turn is written
 	Request string // names the request, so that a repetition gets the recorded reply; "": one is made up
+	// Begun is when whoever makes the request began, in Unix milliseconds: the name is forgotten, and refused, a day
+	// after. 0: the name is remembered as long as the agent lives.
+	Begun int64
 }
 
 // Agents calls agents, wherever they live.

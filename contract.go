@@ -191,6 +191,8 @@ type Run struct {
 	Out    string // a host directory mounted at /out; "": no /out
 	Limits Limits
 	Seed   []byte // seeds the guest's randomness
+	// Call has the program call agents; nil: it cannot. n counts its calls from 1.
+	Call func(ctx context.Context, n int, agent, method string, payload []byte) ([]byte, error)
 }
 
 // Ran is what came of a run.

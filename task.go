@@ -34,6 +34,8 @@ type Task struct {
 	Stdin  bool     `cbor:"stdin,omitempty"` // whether input is streamed to it
 	Needs  string   `cbor:"needs,omitempty"` // CEL over attributes, load and labels
 	Limits Limits   `cbor:"limits"`
+	// Created is when it was asked for, in Unix milliseconds, by that node's clock: the same for all of its tries.
+	Created int64 `cbor:"at,omitempty"`
 }
 
 // TaskState is where a task is in its life.

@@ -97,6 +97,8 @@ func (a *Agents) callKey(ctx context.Context, key shoal.Key, agent string, r sho
 	q := question{Key: []byte(key), Method: r.Method, Payload: r.Payload, Read: r.Read, Caller: string(a.Peers.Self())}
 	switch {
 	case r.Read:
+	case r.Request != "" && r.Begun > 0:
+		q.Request = turn.Request{Session: turn.Session(r.Begun, r.Request), Number: 1}
 	case r.Request != "":
 		q.Request = turn.Named(r.Request)
 	default:

@@ -21,6 +21,7 @@ type Example struct {
 // List returns the examples, sorted by name, without their modules.
 func List() []Example {
 	return []Example{
+		{Name: "ask", About: "ask AGENT METHOD [PAYLOAD]: calls an agent and prints its reply"},
 		{Name: "cat", About: "cat [PATH...]: writes files, or standard input, to standard output"},
 		{Name: "counter", About: "counter: an agent that counts; methods add [N], get"},
 		{Name: "counterc", About: "counterc: the same in C; methods add [N], get"},

@@ -28,6 +28,7 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	if err != nil {
 		return err
 	}
+	n.late.agents.Store(r.agents)
 	root, err := r.members.RootKey()
 	switch {
 	case shoal.KindOf(err) == shoal.NotFound || shoal.KindOf(err) == shoal.Refused:
@@ -38,6 +39,17 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 		return nil
 	}
 	return r.agents.FoundOwner(root, r.members.Root())
+}
+
+// lateAgents are the agents, for rooms that are built before them.
+type lateAgents struct{ n *Node }
+
+func (l lateAgents) Call(ctx context.Context, agent string, r shoal.CallRequest) ([]byte, error) {
+	a := l.n.late.agents.Load()
+	if a == nil {
+		return nil, shoal.E(shoal.Unavailable, "call "+agent, "this node is starting", "try again")
+	}
+	return a.Call(ctx, agent, r)
 }
 
 // agentCode makes modules of the fabric the code of agents. A node that keeps an agent keeps its module.

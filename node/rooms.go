@@ -141,7 +141,7 @@ func (n *Node) buildMinds() (err error) {
 		OfferWait: cfg.patience(), Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Directory: r.dht,
+		Agents: lateAgents{n}, Directory: r.dht,
 	})
 	if err != nil {
 		return err
@@ -162,6 +162,8 @@ type late struct {
 	dht   atomic.Pointer[dht.DHT]
 	data  atomic.Pointer[data.Data]
 	sched atomic.Pointer[scheduler.Scheduler]
+
+	agents atomic.Pointer[agents.Agents]
 }
 
 // follow keeps the routing table and the connections in step with the member table.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ipfs/go-cid"
 
@@ -112,7 +113,7 @@ func (n *Node) RunTask(ctx context.Context, spec RunSpec) (shoal.TaskID, shoal.O
 		return "", shoal.Outcome{}, cost.Explain{}, err
 	}
 	t := shoal.Task{
-		ID: n.rooms.sched.NewID(), Module: spec.Module, Args: argv(spec.Name, spec.Args), Inputs: inputs, Needs: spec.Needs, Limits: spec.Limits,
+		Created: time.Now().UnixMilli(), ID: n.rooms.sched.NewID(), Module: spec.Module, Args: argv(spec.Name, spec.Args), Inputs: inputs, Needs: spec.Needs, Limits: spec.Limits,
 	}
 	out, explain, err := n.rooms.sched.Run(ctx, t, scheduler.RunOptions{
 		Stdin: spec.Stdin, Stdout: spec.Stdout, Stderr: spec.Stderr, On: spec.On, From: []shoal.PeerID{n.ID()},

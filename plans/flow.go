@@ -28,6 +28,7 @@ type flow struct {
 	tracker job.Tracker
 	parts   []part
 	began   time.Time
+	created int64 // Unix milliseconds; the same when the job goes on after a restart
 
 	g       *graph.Graph
 	needs   *match.Needs

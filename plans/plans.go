@@ -214,7 +214,7 @@ func (p *Plans) begin(ctx context.Context, j Job, parts []part, done []finished,
 		return nil, errors.Join(err, forgetJob(p.d.KV, j.ID))
 	}
 	unlink := context.AfterFunc(p.life, func() { cancel(errClosing) })
-	f := &flow{p: p, j: j, h: h, ctx: ctx, tracker: tracker, parts: parts, began: time.Now()}
+	f := &flow{p: p, j: j, h: h, ctx: ctx, tracker: tracker, parts: parts, began: time.Now(), created: created.UnixMilli()}
 	if err := f.prepare(done); err != nil {
 		tracker.Update(func(r *job.Record) { f.finish(r, Result{}, err) })
 		h.end(Result{}, err)

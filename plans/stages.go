@@ -51,7 +51,7 @@ func (f *flow) start(s graph.Start) {
 	out := f.print.spool()
 	o.Stdout, o.Stderr = out.writer(stdout), out.writer(stderr)
 	t := shoal.Task{
-		ID: job.Sub(f.j.ID, s.Task), Job: f.j.ID, Module: f.j.Module, Args: f.j.Args,
+		Created: f.created, ID: job.Sub(f.j.ID, s.Task), Job: f.j.ID, Module: f.j.Module, Args: f.j.Args,
 		Inputs: []shoal.Input{{Name: q.Name, CID: q.CID}}, Needs: f.j.Needs, Limits: f.j.Limits,
 	}
 	ctx, cancel := context.WithCancelCause(f.work)
@@ -228,7 +228,7 @@ func (f *flow) keep(output string, from shoal.PeerID) (uint64, error) {
 // reduce runs the reducer over all outputs.
 func (f *flow) reduce(s graph.Start) {
 	t := shoal.Task{
-		ID: job.Sub(f.j.ID, s.Task), Job: f.j.ID, Module: *f.j.Reduce, Args: f.j.ReduceArgs, Needs: f.j.Needs, Limits: f.j.Limits,
+		Created: f.created, ID: job.Sub(f.j.ID, s.Task), Job: f.j.ID, Module: *f.j.Reduce, Args: f.j.ReduceArgs, Needs: f.j.Needs, Limits: f.j.Limits,
 	}
 	said := f.print.spool()
 	outs := make(chan []shoal.Input, 1)
@@ -325,7 +325,7 @@ func (l logged) Write(p []byte) (int, error) {
 // single runs a job of one task; the scheduler tries again by itself.
 func (f *flow) single() {
 	t := shoal.Task{
-		ID: job.Sub(f.j.ID, 0), Job: f.j.ID, Module: f.j.Module, Args: f.j.Args, Inputs: f.j.Data, Needs: f.j.Needs,
+		Created: f.created, ID: job.Sub(f.j.ID, 0), Job: f.j.ID, Module: f.j.Module, Args: f.j.Args, Inputs: f.j.Data, Needs: f.j.Needs,
 		Limits: f.j.Limits,
 	}
 	o := job.Options{

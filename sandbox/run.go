@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/sandbox/engine"
+	"github.com/shoal-fabric/shoal/sandbox/hostcall"
 	"github.com/shoal-fabric/shoal/sandbox/meter"
 	"github.com/shoal-fabric/shoal/sandbox/region"
 )
@@ -146,7 +147,8 @@ func (g *guest) execute(c *engine.Code, m meter.Info) (ran shoal.Ran, err error)
 
 // call makes an instance and runs it.
 func (g *guest) call(c *engine.Code, m meter.Info, cfg wazero.ModuleConfig) error {
-	ctx := context.WithValue(g.ctx, gasKey{}, g.gas)
+	ctx, end := g.calling(context.WithValue(g.ctx, gasKey{}, g.gas))
+	defer end()
 	if g.gas.charge(int64(m.Instance)); g.gas.used() >= g.gas.limit {
 		return g.gas.empty()
 	}
@@ -237,8 +239,14 @@ func (g *guest) verdict(err error) (int, error) {
 	exit, trapped := 0, false
 	var ex *sys.ExitError
 	var h *halt
+	var end *hostcall.End
 	switch {
 	case err == nil:
+	case errors.As(err, &end):
+		if g.ctx.Err() != nil {
+			return 0, g.ended()
+		}
+		return 0, shoal.Wrap(shoal.Internal, g.what, end.Err)
 	case errors.As(err, &h) && (h.err == errEnded || g.ctx.Err() != nil):
 		return 0, g.ended()
 	case errors.As(err, &h):

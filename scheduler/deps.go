@@ -18,6 +18,7 @@ type Deps struct {
 	Members   Members
 	KV        shoal.KV
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured; zeros: unknown. nil: nothing is
+	Agents    shoal.Agents                                           // what tasks call; nil: none
 	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
 }
 

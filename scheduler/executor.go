@@ -243,6 +243,9 @@ func (x *executor) run(ctx context.Context, o order) (out shoal.Outcome, err err
 	if data != nil {
 		run.Data = data
 	}
+	if x.d.Agents != nil {
+		run.Call = x.caller(o.task)
+	}
 	ran, err := x.d.Runner.Run(ctx, run)
 	out.Exit, out.Seconds, out.Gas, out.Over = ran.Exit, ran.Seconds, ran.Gas, ran.Over
 	if data != nil {
@@ -252,6 +255,18 @@ func (x *executor) run(ctx context.Context, o order) (out shoal.Outcome, err err
 		return out, shoal.Wrap(shoal.Internal, what, err)
 	}
 	return out, x.adopt(ctx, run.Out, &out)
+}
+
+// caller has a task call agents. The names of its requests come from its own: another try or copy of it that calls the
+// same gets the recorded replies, so that each call happens once.
+func (x *executor) caller(t shoal.Task) func(context.Context, int, string, string, []byte) ([]byte, error) {
+	return func(ctx context.Context, n int, agent, method string, payload []byte) ([]byte, error) {
+		r := shoal.CallRequest{Method: method, Payload: payload, Begun: t.Created}
+		if t.Created > 0 {
+			r.Request = fmt.Sprintf("%s.%d", t.ID, n)
+		}
+		return x.d.Agents.Call(ctx, agent, r)
+	}
 }
 
 // seedOf is what a task's randomness grows from: the same program with the same input draws the same on
