@@ -48,8 +48,9 @@ type actor struct {
 	end         context.CancelFunc
 	posting     bool // the outbox is being worked off
 	maintaining bool
-	firing      bool             // a timer's turn is under way
-	tries       int              // of it, so far
+	firing      bool // a timer's turn is under way
+	tries       int  // of it, so far
+	recent      []Recent
 	program     string           // CID of the code in force, or the name of native code
 	code        shoal.Behaviour  // made ready; nil: not yet
 	noted       turn.Noted       // what the history says, with all that is on its way to it

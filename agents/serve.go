@@ -211,8 +211,37 @@ type Show struct {
 	Last       int64          `cbor:"a" json:"last_turn_ms"` // Unix milliseconds; 0: none yet
 	Commit     uint64         `cbor:"x" json:"commit"`
 	Seen       shoal.PeerID   `cbor:"s" json:"seen_by"` // who said so
+	Recent     []Recent       `cbor:"q,omitempty" json:"recent,omitempty"` // turns on the leader, the oldest first
 	Note       string         `cbor:"w,omitempty" json:"note,omitempty"`
 	Located    []shoal.PeerID `cbor:"-" json:"located,omitempty"` // who the DHT says keeps it; see Located
+}
+
+// Recent is one of the last turns of an activation.
+type Recent struct {
+	At     int64   `cbor:"a" json:"at_ms"` // Unix milliseconds
+	Method string  `cbor:"m" json:"method"`
+	Caller string  `cbor:"c,omitempty" json:"caller,omitempty"`
+	Took   float64 `cbor:"t" json:"ms"` // milliseconds, until it was durable
+	Error  string  `cbor:"e,omitempty" json:"error,omitempty"`
+}
+
+const maxRecent = 8
+
+// remember has what comes of a message noted among the last turns. The caller holds mu.
+func (x *actor) remember(m *mail) {
+	begun, done := x.a.cfg.Now(), m.done
+	m.done = func(reply []byte, err error) {
+		r := Recent{At: begun.UnixMilli(), Method: m.m.Method, Caller: m.caller, Took: float64(x.a.cfg.Now().Sub(begun).Microseconds()) / 1e3}
+		if err != nil {
+			r.Error = err.Error()
+			r.Error = r.Error[:min(len(r.Error), 200)]
+		}
+		if len(x.recent) >= maxRecent {
+			x.recent = append(x.recent[:0], x.recent[1:]...)
+		}
+		x.recent = append(x.recent, r)
+		done(reply, err)
+	}
 }
 
 // show describes the agent.
@@ -237,6 +266,7 @@ func (x *actor) show() (*Show, error) {
 			out.Keepers = append(out.Keepers, k.Peer)
 		}
 	}
+	out.Recent = slices.Clone(x.recent)
 	out.Note = shortOf(out.Replicas, len(out.Keepers))
 	return out, nil
 }

@@ -108,6 +108,7 @@ func (x *actor) settled(index uint64) {
 
 // turn processes one message. The caller holds mu, which is given up while the agent's code runs.
 func (x *actor) turn(m *mail) {
+	x.remember(m)
 	if m.ctx.Err() != nil {
 		m.done(nil, m.ctx.Err())
 		return

@@ -204,7 +204,18 @@ func agentShowCmd(s *shell) *cobra.Command {
 				if a.Timers > 0 {
 					line("timers", fmt.Sprint(a.Timers))
 				}
-				if a.Last > 0 {
+				for i, r := range a.Recent {
+					what := ""
+					if i == 0 {
+						what = "last turns"
+					}
+					text := fmt.Sprintf("%s  %-12s %.1f ms", time.UnixMilli(r.At).Format("15:04:05.000"), r.Method, r.Took)
+					if r.Error != "" {
+						text += "  failed: " + r.Error
+					}
+					line(what, text)
+				}
+				if a.Last > 0 && len(a.Recent) == 0 {
 					line("last turn", ago(time.Since(time.UnixMilli(a.Last)).Seconds()))
 				}
 			})
