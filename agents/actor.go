@@ -27,6 +27,7 @@ type actor struct {
 	peers   []shoal.PeerID
 	mark    group.Mark // of the applied state
 	due     int64      // as the table says; 0: nothing is
+	alarm   int64      // when the agent's next timer is due, of those that are not being fired; 0: none is
 	pipe    *turn.Pipe
 	waiting []waiting // turns on their way, in the order of the log
 	base    uint64    // up to here the log is truncated
@@ -240,8 +241,8 @@ func (x *actor) arm() {
 	if t, ok := x.g.Next(); ok {
 		wait = max(0, time.Duration(t-now))
 	}
-	if x.open && x.due > 0 {
-		wait = min(wait, max(0, time.Duration(x.due-x.a.cfg.Now().UnixMilli())*time.Millisecond))
+	if x.open && x.alarm > 0 && !x.firing { // what is under way, or posted, is looked after by whoever does it
+		wait = min(wait, max(0, time.Duration(x.alarm-x.a.cfg.Now().UnixMilli())*time.Millisecond))
 	}
 	x.timer.Reset(wait)
 }
@@ -367,6 +368,10 @@ func (x *actor) lead(l group.Leadership) {
 	x.open = true
 	x.life, x.end = context.WithCancel(x.a.ctx)
 	x.a.cfg.Log.Debug("agent lives here", "agent", KeyText(x.key), "name", x.genesis.Name, "epoch", l.Epoch)
+	if err := x.findDue(); err != nil { // without what was staged and lost
+		x.fail(err)
+		return
+	}
 	x.work()
 	x.fire()
 	x.postOut()

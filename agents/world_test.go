@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,10 +259,15 @@ func (pair) Turn(_ context.Context, t *shoal.Turn) ([]byte, error) {
 	return fmt.Appendf(nil, "%s %s %s %s", a, b, list[0].Value, list[1].Value), nil
 }
 
+// fails counts the turns that failed as they were told, and lastFail is when the last did.
+var fails, lastFail atomic.Int64
+
 // counter counts, in its state and in its memory, which must agree.
 type counter struct{}
 
-func (counter) Methods() []string { return []string{"add", "fail", "get", "later", "pass", "tell"} }
+func (counter) Methods() []string {
+	return []string{"add", "fail", "get", "later", "pass", "soon", "tell", "wait"}
+}
 
 func (counter) Open(context.Context) (shoal.Instance, error) { return &counting{}, nil }
 
@@ -288,6 +294,11 @@ func (c *counting) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 	switch t.Method {
 	case "get":
 		return fmt.Append(nil, n), nil
+	case "soon":
+		return nil, t.Out.Timer("s", time.Second, string(t.Payload), nil)
+	case "wait":
+		time.Sleep(5 * time.Second)
+		return nil, nil
 	case "add", "fail":
 		n++
 		c.loaded, c.n = true, n
@@ -295,6 +306,8 @@ func (c *counting) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 			return nil, err
 		}
 		if t.Method == "fail" {
+			fails.Add(1)
+			lastFail.Store(time.Now().UnixMilli())
 			return nil, shoal.E(shoal.Failed, "counter", "as it was told", "")
 		}
 		return fmt.Append(nil, n), nil
