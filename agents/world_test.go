@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/binary"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,7 +55,7 @@ func newWorld(t testing.TB, n int, cfg Config) *world {
 		t: t, net: shoaltest.NewNetwork(), dirs: shoaltest.NewDirectories(), cfg: cfg, begun: time.Now(),
 		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{},
 	}
-	if testing.Verbose() {
+	if testing.Verbose() && w.cfg.Log == nil {
 		w.cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	for range n {
@@ -363,3 +365,21 @@ func (p *peer) read(agent string) (string, error) {
 func contains(list []shoal.PeerID, p shoal.PeerID) bool { return slices.Contains(list, p) }
 
 func itoa(n int) string { return fmt.Sprint(n) }
+
+// lines keeps what is written, to be counted.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
