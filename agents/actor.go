@@ -28,6 +28,7 @@ type actor struct {
 	damaged map[shoal.PeerID]group.Instant // keepers that said so of their state, and when
 	mark    group.Mark                     // of the applied state
 	due     int64                          // as the table says; 0: nothing is
+	alarm   int64                          // when the agent's next timer is due, of those that are not being fired; 0: none is
 	pipe    *turn.Pipe
 	waiting []waiting // turns on their way, in the order of the log
 	base    uint64    // up to here the log is truncated
@@ -251,8 +252,8 @@ func (x *actor) arm() {
 	if t, ok := x.g.Next(); ok {
 		wait = max(0, time.Duration(t-now))
 	}
-	if x.open && x.due > 0 {
-		wait = min(wait, max(0, time.Duration(x.due-x.a.cfg.Now().UnixMilli())*time.Millisecond))
+	if x.open && x.alarm > 0 && !x.firing { // what is under way, or posted, is looked after by whoever does it
+		wait = min(wait, max(0, time.Duration(x.alarm-x.a.cfg.Now().UnixMilli())*time.Millisecond))
 	}
 	x.timer.Reset(wait)
 }
@@ -387,6 +388,9 @@ func (x *actor) lead(l group.Leadership) {
 	x.life, x.end = context.WithCancel(x.a.ctx)
 	x.a.cfg.Log.Debug("agent lives here", "agent", KeyText(x.key), "name", x.genesis.Name, "epoch", l.Epoch)
 	m, err := turn.ReadMeta(x.state)
+	if err == nil {
+		err = x.findDue() // without what was staged and lost
+	}
 	if err != nil {
 		x.fail(err)
 		return

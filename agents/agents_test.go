@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -260,4 +261,88 @@ func parsedKey(t *testing.T, text string) shoal.Key {
 	k, _, _, err := parseAgent(text)
 	must(t, err)
 	return k
+}
+
+// TestNothingSpins: while a message finds no receiver, or a timer's turn fails or waits, nothing is done over and over
+// at one moment: that would hold up virtual time for ever.
+func TestNothingSpins(t *testing.T) {
+	watch := time.AfterFunc(20*time.Second, func() { panic("time stands still: something spins") })
+	defer watch.Stop()
+	inBubble(t, 4, func(t *testing.T, w *world) {
+		w.nodes[3].create("alone", 1)
+		w.nodes[0].create("a", 3)
+		w.nodes[0].wantCall("", "a", "tell", "alone")
+		time.Sleep(time.Second)
+		w.nodes[3].kill()
+		w.nodes[0].wantCall("", "a", "tell", "alone")
+		time.Sleep(30 * time.Second)
+		w.nodes[3].restart()
+		time.Sleep(5 * time.Second)
+		if got, err := w.nodes[0].read("alone"); err != nil || got != "2" {
+			t.Errorf("alone is %q, %v, want 2", got, err)
+		}
+		for _, method := range []string{"fail", "wait"} {
+			begin := time.Now()
+			w.nodes[0].wantCall("", "a", "soon", method)
+			time.Sleep(20 * time.Second)
+			w.nodes[1].wantCall("0", "a", "get", "") // and it still works
+			if method == "fail" {
+				if n := fails.Swap(0); n < maxTries || n > 2*maxTries { // who leads next counts anew
+					t.Errorf("a timer's turn that fails was tried %d times in %v, want %d", n, time.Since(begin), maxTries)
+				}
+				if d := lastFail.Load() - begin.UnixMilli(); d < 2000 {
+					t.Errorf("all its tries were over after %d ms", d)
+				}
+			}
+		}
+	})
+}
+
+// TestNothingStaysDue: a message that was under way when its nodes were started again leaves nothing to be looked
+// at once it has arrived, and the agent sleeps.
+func TestNothingStaysDue(t *testing.T) {
+	inBubble(t, 4, func(t *testing.T, w *world) {
+		w.nodes[3].create("alone", 1)
+		w.nodes[0].create("a", 3)
+		w.nodes[0].wantCall("", "a", "tell", "alone")
+		time.Sleep(time.Second)
+		w.nodes[3].kill()
+		w.nodes[0].wantCall("", "a", "tell", "alone")
+		time.Sleep(time.Second)
+		for _, n := range w.nodes[:3] {
+			n.kill()
+		}
+		for _, n := range w.nodes {
+			n.restart()
+		}
+		time.Sleep(30 * time.Second)
+		if got, err := w.nodes[0].read("alone"); err != nil || got != "2" {
+			t.Errorf("alone is %q, %v, want 2", got, err)
+		}
+		time.Sleep(3 * time.Minute)
+		for _, n := range w.nodes {
+			if _, awake := n.Kept(); awake > 0 {
+				t.Errorf("%d agents are awake on %s", awake, n.id.Short())
+			}
+			for p := range n.Table.Scan([]byte{atDue}, []byte{atDue + 1}) {
+				t.Errorf("%s still has %q due", n.id.Short(), p.Key)
+			}
+		}
+	})
+}
+
+// TestNobodyIsSuspectedInPeace: agents that sleep and wake again, on nodes that live, have nobody taken for dead.
+func TestNobodyIsSuspectedInPeace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said := &lines{}
+		w := newWorld(t, 3, Config{Idle: time.Second, Log: slog.New(slog.NewTextHandler(said, nil))})
+		w.nodes[0].create("a", 3)
+		for i := range 20 {
+			w.nodes[i%3].wantCall(itoa(i+1), "a", "add", "")
+			time.Sleep(time.Duration(1500+i*250) * time.Millisecond)
+		}
+		if n := said.count("silent"); n > 0 {
+			t.Errorf("%d times a peer was taken for dead", n)
+		}
+	})
 }

@@ -15,15 +15,20 @@ import (
 // client calls one agent, one call after the other, from beside a machine.
 type client struct {
 	*nemesis.Caller
-	o    *ordeal
-	key  shoal.Key
-	rng  *rand.Rand
-	home *machine
+	agent string
+	o     *ordeal
+	key   shoal.Key
+	rng   *rand.Rand
+	home  *machine
 }
 
-func (c *crowd) client(n int, model string) *client {
+func (c *crowd) client(n int, agent string) *client {
+	model := agent
+	if agent == "relay" {
+		model = "counter"
+	}
 	return &client{
-		Caller: nemesis.NewCaller(n, model, c.o.seed), o: c.o, key: c.keys[model], home: c.o.machines[n%machines],
+		Caller: nemesis.NewCaller(n, model, c.o.seed), agent: agent, o: c.o, key: c.keys[agent], home: c.o.machines[n%machines],
 		rng: rand.New(rand.NewPCG(c.o.seed, uint64(10_000+n))),
 	}
 }
@@ -38,8 +43,8 @@ type crowd struct {
 	made   atomic.Int64 // calls
 }
 
-func (c *crowd) begin(n int, model string) {
-	cl := c.client(n, model)
+func (c *crowd) begin(n int, agent string) {
+	cl := c.client(n, agent)
 	c.work.Go(func() {
 		for !c.over.Load() { // in bursts: turns must queue, yet not be many
 			for range cl.rng.IntN(10) {
@@ -54,6 +59,7 @@ func (c *crowd) begin(n int, model string) {
 
 // do makes a call and, if it has a request ID, asks again until it knows what came of it, or gives up.
 func (c *client) do(all *crowd, op nemesis.Op, id string, read bool) {
+	op.Agent = c.agent
 	done := c.o.h.Begin(op)
 	named := !read && (op.Model == "counter" || c.rng.IntN(4) > 0)
 	r := shoal.CallRequest{Method: op.Method, Payload: []byte(op.Payload()), Read: read}

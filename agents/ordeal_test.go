@@ -49,13 +49,12 @@ func compiled(t testing.TB) string {
 
 // run is one ordeal: clients call, faults come one after the other and at times two at once, then all is healed and
 // everybody gets an answer.
-func (o *ordeal) run(faults []string) {
+func (o *ordeal) run(faults, clients []string) {
 	c := &crowd{o: o, keys: map[string]shoal.Key{}}
-	defer o.close()
 	time.Sleep(2 * time.Second)
-	for i, name := range slices.Sorted(maps.Keys(o.code)) {
+	for i, name := range slices.Sorted(maps.Keys(o.code)) { // agents are called as their code
 		ctx, cancel := context.WithTimeout(o.ctx, 20*time.Second)
-		made, err := o.machines[i].living().agents.Create(ctx, CreateOptions{Name: name, Code: name, Replicas: 3})
+		made, err := o.machines[i%machines].living().agents.Create(ctx, CreateOptions{Name: name, Code: name, Replicas: 3})
 		cancel()
 		must(o.t, err)
 		c.keys[name], _, _, err = parseAgent(made.Key)
@@ -65,7 +64,7 @@ func (o *ordeal) run(faults []string) {
 	c.keys["directory"], err = o.machines[0].living().agents.Resolve(o.ctx, "directory")
 	must(o.t, err)
 	for n := range 30 {
-		c.begin(n, []string{"kv", "lock", "kv", "counter", "kv"}[n%5])
+		c.begin(n, clients[n%len(clients)])
 	}
 	time.Sleep(2 * time.Second)
 	for i, name := range faults {
@@ -103,6 +102,9 @@ func (o *ordeal) run(faults []string) {
 			c.client(2000+n, op.Model).do(c, op, "", true)
 		}
 	}
+	if o.last != nil {
+		o.last(c)
+	}
 }
 
 // ordealOf runs one seed and returns what was seen.
@@ -117,7 +119,8 @@ func ordealOf(t *testing.T, seed uint64, folder string, set func(*ordeal), fault
 			faults = append(slices.Sorted(maps.Keys(nemeses)), "kill all", "pause", "pause")
 			o.rng.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 		}
-		o.run(faults)
+		o.run(faults, []string{"kv", "lock", "kv", "counter", "kv"})
+		o.close()
 	})
 	return h
 }

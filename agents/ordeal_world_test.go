@@ -38,6 +38,7 @@ type ordeal struct {
 	code     map[string]shoal.Behaviour
 	machines []*machine
 	h        *nemesis.History
+	last     func(*crowd) // is called when all is healed and the clients are done
 	trace    func(format string, args ...any)
 
 	mu    sync.Mutex

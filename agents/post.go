@@ -94,6 +94,9 @@ func (p *post) line(peer shoal.PeerID) *line {
 func (p *post) use(peer shoal.PeerID) {
 	if l := p.line(peer); l != nil {
 		l.mu.Lock()
+		if l.uses == 0 && !l.live.gone {
+			l.live.heard = p.a.instant() // nobody asked it meanwhile
+		}
 		l.uses++
 		l.mu.Unlock()
 	}

@@ -210,7 +210,7 @@ type Show struct {
 	Timers     uint64         `cbor:"i" json:"timers"`
 	Last       int64          `cbor:"a" json:"last_turn_ms"` // Unix milliseconds; 0: none yet
 	Commit     uint64         `cbor:"x" json:"commit"`
-	Seen       shoal.PeerID   `cbor:"s" json:"seen_by"` // who said so
+	Seen       shoal.PeerID   `cbor:"s" json:"seen_by"`                    // who said so
 	Recent     []Recent       `cbor:"q,omitempty" json:"recent,omitempty"` // turns on the leader, the oldest first
 	Note       string         `cbor:"w,omitempty" json:"note,omitempty"`
 	Located    []shoal.PeerID `cbor:"-" json:"located,omitempty"` // who the DHT says keeps it; see Located

@@ -23,6 +23,7 @@ func (x *actor) findDue() error {
 	if len(timers) > 0 {
 		x.due = timers[0].Due
 	}
+	x.alarm = x.due
 	out, err := turn.Outbox(x.state, 1)
 	if err != nil {
 		return err
@@ -60,11 +61,8 @@ func (x *actor) schedule() error {
 
 // fire puts the timers that are due into the mailbox. The caller holds mu.
 func (x *actor) fire() {
-	if !x.open || x.due == 0 || x.firing {
-		return
-	}
 	now := x.a.cfg.Now().UnixMilli()
-	if x.due > now {
+	if !x.open || x.alarm == 0 || x.alarm > now || x.firing {
 		return
 	}
 	timers, err := turn.Timers(x.pipe)
@@ -72,7 +70,11 @@ func (x *actor) fire() {
 		x.fail(err)
 		return
 	}
-	if len(timers) == 0 || timers[0].Due > now {
+	x.alarm = 0
+	if len(timers) > 0 { // turns that are not committed yet may have set others
+		x.alarm = timers[0].Due
+	}
+	if x.alarm == 0 || x.alarm > now {
 		return
 	}
 	t := timers[0]
@@ -82,18 +84,20 @@ func (x *actor) fire() {
 		done: func(_ []byte, err error) { x.fired(t, err) },
 	}
 	if err := x.put(m); err != nil {
-		x.firing = false
+		x.fireSoon(timerPause)
 	}
 }
 
-const maxTries = 5
+const (
+	maxTries   = 5
+	timerPause = 200 * time.Millisecond // before a timer's turn is tried again, and longer each time
+)
 
 // fired is told what came of a timer's turn: one that fails is tried again a few times, then given up. The
 // caller holds mu.
 func (x *actor) fired(t turn.Timer, err error) {
-	x.firing = false
 	if err == nil || !x.open {
-		x.tries = 0
+		x.firing, x.tries = false, 0
 		if x.open {
 			x.fireSoon(0)
 		}
@@ -104,17 +108,23 @@ func (x *actor) fired(t turn.Timer, err error) {
 		return
 	}
 	if x.tries++; x.tries < maxTries {
-		x.fireSoon(time.Duration(x.tries) * 200 * time.Millisecond)
+		x.fireSoon(time.Duration(x.tries) * timerPause)
 		return
 	}
-	x.tries = 0
+	x.firing, x.tries = false, 0
 	x.a.cfg.Log.Warn("agent: a timer's turn fails; it is given up", "agent", x.genesis.Name, "timer", t.Name, "err", err)
 	x.propose(&turn.Entry{Kind: turn.Turn, At: x.a.cfg.Now().UnixMilli(), Method: t.Method, Fired: t}, func(error) {})
 }
 
-// fireSoon looks at the timers again, outside of what is going on now.
+// fireSoon looks at the timers again, outside of what is going on now; none fires before. The caller holds mu.
 func (x *actor) fireSoon(wait time.Duration) {
-	time.AfterFunc(wait, func() { x.event(func(*group.Group, group.Instant) { x.fire() }) })
+	x.firing = true
+	time.AfterFunc(wait, func() {
+		x.event(func(*group.Group, group.Instant) {
+			x.firing = false
+			x.fire()
+		})
+	})
 }
 
 // postOut has the outbox worked off. The caller holds mu.
@@ -239,7 +249,7 @@ func (a *Agents) tend() {
 			return
 		}
 		due, key := int64(binary.BigEndian.Uint64(p.Key[1:])), shoal.Key(p.Key[9:])
-		if kept := a.rouse(key, time.Duration(wall-due)*time.Millisecond); !kept {
+		if kept := a.rouse(key, due, time.Duration(wall-due)*time.Millisecond); !kept {
 			if err := a.Table.Commit(false, shoal.Write{Key: p.Key, Delete: true}); err != nil {
 				a.cfg.Log.Error("agents: what is due", "err", err)
 			}
@@ -248,8 +258,8 @@ func (a *Agents) tend() {
 }
 
 // rouse wakes an agent with something due: the first keeper at once, the others when it does not. It reports
-// false if this node does not keep it any more.
-func (a *Agents) rouse(key shoal.Key, late time.Duration) (kept bool) {
+// false if nothing is due then: this node does not keep it any more, or its due time is another.
+func (a *Agents) rouse(key shoal.Key, due int64, late time.Duration) (kept bool) {
 	a.mu.Lock()
 	x := a.awake[key]
 	a.mu.Unlock()
@@ -267,12 +277,21 @@ func (a *Agents) rouse(key shoal.Key, late time.Duration) (kept bool) {
 			return true
 		}
 	}
+	kept = true
 	x.event(func(g *group.Group, now group.Instant) {
+		if x.due != due { // read anew since it was noted
+			if x.due > 0 {
+				kept = a.Table.Commit(false, shoal.Write{Key: dueKey(x.due, key)}) != nil
+			} else {
+				kept = false
+			}
+			return
+		}
 		if !x.open {
 			_ = g.Campaign(now) // or another leads it
 		}
 	})
-	return true
+	return kept
 }
 
 // How often an agent in use looks for sessions that nobody uses any more, and how many it forgets at a time.

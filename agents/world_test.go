@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/binary"
@@ -8,7 +9,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +55,7 @@ func newWorld(t testing.TB, n int, cfg Config) *world {
 		t: t, net: shoaltest.NewNetwork(), dirs: shoaltest.NewDirectories(), cfg: cfg, begun: time.Now(),
 		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{},
 	}
-	if testing.Verbose() {
+	if testing.Verbose() && w.cfg.Log == nil {
 		w.cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	for range n {
@@ -264,10 +267,15 @@ func (pair) Turn(_ context.Context, t *shoal.Turn) ([]byte, error) {
 	return fmt.Appendf(nil, "%s %s %s %s", a, b, list[0].Value, list[1].Value), nil
 }
 
+// fails counts the turns that failed as they were told, and lastFail is when the last did.
+var fails, lastFail atomic.Int64
+
 // counter counts, in its state and in its memory, which must agree.
 type counter struct{}
 
-func (counter) Methods() []string { return []string{"add", "fail", "get", "later", "pass", "tell"} }
+func (counter) Methods() []string {
+	return []string{"add", "fail", "get", "later", "pass", "soon", "tell", "wait"}
+}
 
 func (counter) Open(context.Context) (shoal.Instance, error) { return &counting{}, nil }
 
@@ -294,6 +302,11 @@ func (c *counting) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 	switch t.Method {
 	case "get":
 		return fmt.Append(nil, n), nil
+	case "soon":
+		return nil, t.Out.Timer("s", time.Second, string(t.Payload), nil)
+	case "wait":
+		time.Sleep(5 * time.Second)
+		return nil, nil
 	case "add", "fail":
 		n++
 		c.loaded, c.n = true, n
@@ -301,6 +314,8 @@ func (c *counting) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 			return nil, err
 		}
 		if t.Method == "fail" {
+			fails.Add(1)
+			lastFail.Store(time.Now().UnixMilli())
 			return nil, shoal.E(shoal.Failed, "counter", "as it was told", "")
 		}
 		return fmt.Append(nil, n), nil
@@ -356,3 +371,21 @@ func (p *peer) read(agent string) (string, error) {
 func contains(list []shoal.PeerID, p shoal.PeerID) bool { return slices.Contains(list, p) }
 
 func itoa(n int) string { return fmt.Sprint(n) }
+
+// lines keeps what is written, to be counted.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
