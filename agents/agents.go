@@ -62,7 +62,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		Deps: d, cfg: cfg.withDefaults(), store: s, writer: newWriter(d.Table, func() int64 { return int64(d.Boottime()) }),
 		places:   places{list: map[shoal.Key]*place{}},
 		sessions: sessions{unique: hex.EncodeToString(random(6)), list: map[shoal.Key]*callSession{}},
-		names:    names{list: map[string]known{}, owners: map[shoal.PeerID]shoal.Key{}},
+		names:    names{list: map[string]known{}, keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{}, sick: map[shoal.Key]error{},
 	}
 	a.begun = a.instant()

@@ -215,16 +215,17 @@ func (x *actor) propose(e *turn.Entry, done func(error)) bool {
 func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, now time.Time) ([]byte, error) {
 	ctx := life
 	if d, ok := m.ctx.Deadline(); ok { // the time of the call bounds that of the turn, its end does not end it
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, d)
-		defer stop()
+		l := within(life, time.Until(d))
+		defer l.done()
+		ctx = l
 	}
 	inst, err := x.instance(ctx, epoch) // which may have to be fetched and compiled first
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
-	defer cancel()
+	bounded := within(ctx, x.a.cfg.TurnTime)
+	defer bounded.done()
+	ctx = bounded
 	t := &shoal.Turn{
 		Agent: x.key, Method: m.m.Method, Payload: m.m.Payload, Caller: m.caller, Request: m.m.Request.String(),
 		Trace: m.chain.Trace, Epoch: epoch, Now: now, Seed: seed(x.key, epoch, m.m.Request.String()), State: s,
@@ -323,16 +324,23 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
-	defer cancel()
+	bounded := within(ctx, x.a.cfg.TurnTime)
+	defer bounded.done()
+	ctx = bounded
 	now := x.a.cfg.Now()
-	s := turn.NewStage(locked{x, x.state}, now, x.a.cfg.StateMax, true)
-	out := &effects{x: x, stage: s, mail: &mail{m: turn.Message{Method: q.Method}, chain: q.Chain}, read: true}
-	reply, err := inst.Turn(ctx, &shoal.Turn{
+	r := &struct { // in one piece: a read takes a few microseconds
+		out  effects
+		mail mail
+		turn shoal.Turn
+	}{}
+	r.mail = mail{m: turn.Message{Method: q.Method}, chain: q.Chain}
+	r.out = effects{x: x, stage: turn.NewStage(locked{x, x.state}, now, x.a.cfg.StateMax, true), mail: &r.mail, read: true}
+	r.turn = shoal.Turn{
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
-		Seed: random(16), Read: true, State: s, Out: out,
-	})
-	x.keepLines(out.lines)
+		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out,
+	}
+	reply, err := inst.Turn(ctx, &r.turn)
+	x.keepLines(r.out.lines)
 	if inst.Broken() {
 		inst.Close()
 		return reply, err
