@@ -31,6 +31,7 @@ type Agents struct {
 	places   places
 	sessions sessions
 	names    names
+	stores   stores
 
 	mu       sync.Mutex
 	awake    map[shoal.Key]*actor
@@ -63,6 +64,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		places:   places{list: map[shoal.Key]*place{}},
 		sessions: sessions{unique: hex.EncodeToString(random(6)), list: map[shoal.Key]*callSession{}},
 		names:    names{list: map[string]known{}, keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
+		stores:   stores{list: map[shoal.PeerID]said{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{}, sick: map[shoal.Key]error{},
 	}
 	a.begun = a.instant()

@@ -273,6 +273,9 @@ func (a *Agents) birth(ctx context.Context, g *Genesis, sealed []byte) error {
 			ask, cancel := context.WithTimeout(ctx, birthTime)
 			defer cancel()
 			_, err := a.Peers.Ask(ask, k.Peer, "agents.birth", sealed)
+			if err != nil {
+				a.stores.forget(k.Peer)
+			}
 			errs <- err
 		})
 	}
@@ -341,15 +344,6 @@ func (a *Agents) member(p shoal.PeerID) bool {
 		slices.ContainsFunc(a.Members.Table(), func(m shoal.Member) bool { return m.ID == p })
 }
 
-// willing is what a node says when it is asked to keep agents.
-type willing struct {
-	Store string `cbor:"s"`
-}
-
-func (a *Agents) onKeep(context.Context, shoal.PeerID, []byte) ([]byte, error) {
-	return wire.Marshal(willing{Store: a.store.name}), nil
-}
-
 // choose returns up to n peers that will keep an agent: this node first, as who makes an agent is likely to
 // call it, then others in zones of their own, by the hash of salt.
 func (a *Agents) choose(ctx context.Context, salt string, n int, without []shoal.PeerID) ([]group.Keeper, error) {
@@ -386,15 +380,12 @@ func (a *Agents) choose(ctx context.Context, salt string, n int, without []shoal
 			if len(out) >= n || slices.ContainsFunc(out, func(k group.Keeper) bool { return k.Peer == m.ID }) || apart && zone != "" && zones[zone] {
 				continue
 			}
-			ask, cancel := context.WithTimeout(ctx, time.Second)
-			b, err := a.Peers.Ask(ask, m.ID, "agents.keep", nil)
-			cancel()
-			var w willing
-			if err != nil || wire.Unmarshal("answer to keep", b, &w) != nil || w.Store == "" {
+			store, ok := a.storeOf(ctx, m.ID)
+			if !ok {
 				continue
 			}
 			zones[zone] = true
-			out = append(out, group.Keeper{Peer: m.ID, Store: w.Store})
+			out = append(out, group.Keeper{Peer: m.ID, Store: store})
 		}
 	}
 	return out, ctx.Err()
