@@ -334,7 +334,7 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		turn shoal.Turn
 	}{}
 	r.mail = mail{m: turn.Message{Method: q.Method}, chain: q.Chain}
-	r.out = effects{x: x, stage: turn.NewStage(locked{x, x.state}, now, x.a.cfg.StateMax, true), mail: &r.mail, read: true}
+	r.out = effects{x: x, stage: turn.NewStage(locked{x, x.pipe.Settled()}, now, x.a.cfg.StateMax, true), mail: &r.mail, read: true}
 	r.turn = shoal.Turn{
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
 		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out,
