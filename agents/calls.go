@@ -218,7 +218,7 @@ const second = 700 * time.Millisecond
 // try asks one keeper. If that takes long, the others are asked besides: the peer may be gone without a word,
 // or the agent may have another leader by now. Asking twice is safe.
 func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body []byte) (*answer, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := cancelable(ctx)
 	defer cancel()
 	var better atomic.Pointer[answer]
 	hedge := time.AfterFunc(second, func() {

@@ -27,6 +27,15 @@ func within(ctx context.Context, d time.Duration) *limit {
 	return &limit{Context: ctx, end: end}
 }
 
+// cancelable is a context that ends with ctx, for something that waits: it sets one timer where a context made of a
+// limit would set two. Unlike that, it outlasts the limit's done.
+func cancelable(ctx context.Context) (context.Context, context.CancelFunc) {
+	if l, ok := ctx.(*limit); ok {
+		return context.WithDeadline(l.Context, l.end)
+	}
+	return context.WithCancel(ctx)
+}
+
 func (l *limit) done() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
