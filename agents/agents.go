@@ -32,6 +32,7 @@ type Agents struct {
 	sessions sessions
 	names    names
 	logs     logs
+	stores   stores
 
 	mu       sync.Mutex
 	awake    map[shoal.Key]*actor
@@ -73,9 +74,12 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		Deps: d, cfg: cfg.withDefaults(), store: s, writer: newWriter(d.Table, func() int64 { return int64(d.Boottime()) }),
 		places:   places{list: map[shoal.Key]*place{}},
 		sessions: sessions{unique: hex.EncodeToString(random(6)), list: map[shoal.Key]*callSession{}},
-		names:    names{list: map[string]known{}, owners: map[shoal.PeerID]shoal.Key{}},
+		names:    names{list: map[string]known{}, keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
 		logs:     logs{list: map[shoal.Key]*pages{}},
-		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{}, sick: map[shoal.Key]error{}, told: map[shoal.Key]group.Instant{},
+		stores:   stores{list: map[shoal.PeerID]said{}},
+		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{},
+		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
+		sick: map[shoal.Key]error{}, told: map[shoal.Key]group.Instant{},
 	}
 	a.begun = a.instant()
 	a.ctx, a.cancel = context.WithCancel(context.Background())

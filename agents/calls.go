@@ -24,9 +24,10 @@ type question struct {
 	Read    bool         `cbor:"r,omitempty"`
 	Op      string       `cbor:"o,omitempty"` // not a method: something that the group does
 	Request turn.Request `cbor:"q,omitzero"`
-	From    turn.Source  `cbor:"f,omitzero"` // a message out of another agent's outbox
-	Caller  string       `cbor:"c,omitempty"`
+	From    turn.Source  `cbor:"f,omitzero"`  // a message out of another agent's outbox
+	Caller  string       `cbor:"c,omitempty"` // "": whoever sends it
 	Chain   chain        `cbor:"h,omitzero"`
+	Known   order        `cbor:"n,omitzero"` // the asker knows the place as of then: it need not be told again
 }
 
 // answer is what a keeper says to a question.
@@ -76,9 +77,9 @@ func (a *Agents) Call(ctx context.Context, agent string, r shoal.CallRequest) ([
 		return nil, shoal.E(shoal.Invalid, "call "+agent, "no method, or one whose name is too long", "name the method after the agent")
 	}
 	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTime)
-		defer cancel()
+		l := within(ctx, callTime)
+		defer l.done()
+		ctx = l
 	}
 	for try := 0; ; try++ {
 		key, err := a.Resolve(ctx, agent)
@@ -86,7 +87,7 @@ func (a *Agents) Call(ctx context.Context, agent string, r shoal.CallRequest) ([
 			return nil, err
 		}
 		out, err := a.callKey(ctx, key, agent, r)
-		if try == 0 && shoal.KindOf(err) == shoal.NotFound && a.names.renamed(agent, a.Members.Root()) {
+		if err != nil && try == 0 && shoal.KindOf(err) == shoal.NotFound && a.names.renamed(agent, a.Members.Root()) {
 			continue // the name may have another key by now
 		}
 		return out, err
@@ -94,7 +95,7 @@ func (a *Agents) Call(ctx context.Context, agent string, r shoal.CallRequest) ([
 }
 
 func (a *Agents) callKey(ctx context.Context, key shoal.Key, agent string, r shoal.CallRequest) ([]byte, error) {
-	q := question{Key: []byte(key), Method: r.Method, Payload: r.Payload, Read: r.Read, Caller: string(a.Peers.Self())}
+	q := question{Key: []byte(key), Method: r.Method, Payload: r.Payload, Read: r.Read}
 	switch {
 	case r.Read:
 	case r.Request != "" && r.Begun > 0:
@@ -144,28 +145,32 @@ func called(agent, method string, r turn.Request, err error) error {
 func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, error) {
 	var last error
 	var body []byte
-	tried := map[shoal.PeerID]int{}
-	quiet := &silence{peers: map[shoal.PeerID]bool{}}
+	var tried tries
+	quiet := &silence{}
 	for wait, round := 10*time.Millisecond, 0; ; round++ {
-		to, err := a.target(ctx, key, tried)
+		to, known, err := a.target(ctx, key, tried)
 		if err == nil {
-			tried[to]++
+			tried.add(to)
 			var ans *answer
 			if to == a.Peers.Self() {
-				ans, err = a.serve(ctx, a.Peers.Self(), q)
+				q.Known = known
+				ans, err = a.serve(ctx, to, q)
 			} else {
-				if body == nil {
+				if body == nil || q.Known != known {
+					q.Known = known
 					body = wire.Marshal(q)
 				}
 				ans, err = a.try(ctx, key, to, body, quiet)
 			}
 			switch {
 			case err == nil && ans.Done:
-				a.places.note(key, ans.place)
+				if ans.Order != (order{}) {
+					a.places.note(key, ans.place)
+				}
 				return ans.Reply, nil
 			case err == nil:
 				a.places.moved(key, to, ans.place)
-				if ans.Leader != "" && ans.Leader != to && tried[ans.Leader] < 3 {
+				if ans.Leader != "" && ans.Leader != to && tried.of(ans.Leader) < 3 {
 					continue // at once
 				}
 				last = shoal.E(shoal.Unavailable, "", "no keeper leads it now", "")
@@ -223,7 +228,7 @@ const second = 700 * time.Millisecond
 // try asks one keeper. If that takes long, the others are asked besides: the peer may be gone without a word,
 // or the agent may have another leader by now. Asking twice is safe.
 func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body []byte, quiet *silence) (*answer, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := cancelable(ctx)
 	defer cancel()
 	var better atomic.Pointer[answer]
 	hedge := time.AfterFunc(second, func() {
@@ -243,13 +248,18 @@ func (a *Agents) try(ctx context.Context, key shoal.Key, to shoal.PeerID, body [
 // silence is who did not answer a question.
 type silence struct {
 	mu    sync.Mutex
-	peers map[shoal.PeerID]bool
+	peers map[shoal.PeerID]bool // nil: all answered so far
 }
 
 func (s *silence) note(p shoal.PeerID, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.peers[p] = quiet
+	if s.peers == nil && quiet {
+		s.peers = map[shoal.PeerID]bool{}
+	}
+	if s.peers != nil {
+		s.peers[p] = quiet
+	}
 }
 
 // names lists them in words that follow others.
@@ -387,28 +397,56 @@ func (p *places) forget(key shoal.Key) {
 	delete(p.list, key)
 }
 
-// target chooses whom to ask next: the leader if one is known, else the keeper asked least so far.
-func (a *Agents) target(ctx context.Context, key shoal.Key, tried map[shoal.PeerID]int) (shoal.PeerID, error) {
+// target chooses whom to ask next: the leader if one is known, and as of when, else the keeper asked least so far.
+func (a *Agents) target(ctx context.Context, key shoal.Key, tried tries) (to shoal.PeerID, known order, err error) {
 	at, ok := a.places.get(key)
-	if ok && at.Leader != "" && tried[at.Leader] < 20 {
-		return at.Leader, nil
+	if ok && at.Leader != "" && tried.of(at.Leader) < 20 {
+		return at.Leader, at.Order, nil
 	}
 	if !ok || len(at.Keepers) == 0 || exhausted(at.Keepers, tried) {
 		found, err := a.locate(ctx, key)
 		if err != nil && !ok {
-			return "", err
+			return "", order{}, err
 		}
 		if err == nil {
 			at.Keepers = found
 			a.places.note(key, place{Keepers: found, Order: at.Order})
 		}
 	}
-	return slices.MinFunc(at.Keepers, func(x, y shoal.PeerID) int { return tried[x] - tried[y] }), nil
+	return slices.MinFunc(at.Keepers, func(x, y shoal.PeerID) int { return tried.of(x) - tried.of(y) }), order{}, nil
+}
+
+// tries counts how often peers were asked. They are few.
+type tries []struct {
+	peer shoal.PeerID
+	n    int
+}
+
+func (t tries) of(p shoal.PeerID) int {
+	for _, x := range t {
+		if x.peer == p {
+			return x.n
+		}
+	}
+	return 0
+}
+
+func (t *tries) add(p shoal.PeerID) {
+	for i := range *t {
+		if (*t)[i].peer == p {
+			(*t)[i].n++
+			return
+		}
+	}
+	*t = append(*t, struct {
+		peer shoal.PeerID
+		n    int
+	}{p, 1})
 }
 
 // exhausted reports whether all keepers were asked twice in vain, so that newer ones should be looked for.
-func exhausted(keepers []shoal.PeerID, tried map[shoal.PeerID]int) bool {
-	return !slices.ContainsFunc(keepers, func(p shoal.PeerID) bool { return tried[p]%4 != 3 })
+func exhausted(keepers []shoal.PeerID, tried tries) bool {
+	return !slices.ContainsFunc(keepers, func(p shoal.PeerID) bool { return tried.of(p)%4 != 3 })
 }
 
 // sessions numbers this node's calls, within a session for each agent.

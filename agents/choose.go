@@ -7,11 +7,9 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/group"
-	"github.com/shoal-fabric/shoal/wire"
 )
 
 // wish says what keepers are wanted.
@@ -95,32 +93,11 @@ func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
 	return out, ctx.Err()
 }
 
-// willing is what a node says when it is asked to keep agents.
-type willing struct {
-	Store string `cbor:"s"`
-}
-
-func (a *Agents) onKeep(context.Context, shoal.PeerID, []byte) ([]byte, error) {
-	return wire.Marshal(willing{Store: a.store.name}), nil
-}
-
 // askKeeper asks a peer whether it would keep an agent, and on which disk.
 func (a *Agents) askKeeper(ctx context.Context, p shoal.PeerID) (k group.Keeper, err error) {
 	if p == a.Peers.Self() {
 		return group.Keeper{Peer: p, Store: a.store.name}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	b, err := a.Peers.Ask(ctx, p, "agents.keep", nil)
-	if err != nil {
-		return k, err
-	}
-	var w willing
-	if err := wire.Unmarshal("answer to keep", b, &w); err != nil {
-		return k, err
-	}
-	if w.Store == "" {
-		return k, shoal.E(shoal.Invalid, "peer "+p.Short(), "it names no disk", "")
-	}
-	return group.Keeper{Peer: p, Store: w.Store}, nil
+	store, err := a.storeOf(ctx, p)
+	return group.Keeper{Peer: p, Store: store}, err
 }

@@ -35,6 +35,7 @@ type Created struct {
 type names struct {
 	mu     sync.Mutex
 	list   map[string]known
+	keys   map[string]shoal.Key // as they are written, and what that means
 	owners map[shoal.PeerID]shoal.Key
 }
 
@@ -46,13 +47,24 @@ type known struct {
 const (
 	nameLife = 10 * time.Second // a name may get another key: after so long it is looked up again
 	maxNames = 1 << 14
+	maxKeys  = 1 << 10
 )
 
 // Resolve returns the key of an agent, given by key, as "name" or as "owner/name".
 func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
+	a.names.mu.Lock()
+	key, ok := a.names.keys[agent]
+	a.names.mu.Unlock()
+	if ok {
+		return key, nil
+	}
 	key, owner, name, err := parseAgent(agent)
-	if err != nil || key != "" {
-		return key, err
+	if err != nil {
+		return "", err
+	}
+	if key != "" {
+		a.names.noteKey(agent, key)
+		return key, nil
 	}
 	if owner, err = a.owner(owner); err != nil {
 		return "", err
@@ -89,6 +101,15 @@ func (n *names) note(full string, key shoal.Key) {
 	n.list[full] = known{key, time.Now()}
 }
 
+func (n *names) noteKey(text string, key shoal.Key) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.keys) >= maxKeys {
+		clear(n.keys)
+	}
+	n.keys[text] = key
+}
+
 // renamed forgets what is known of a name, and reports whether there was anything to forget.
 func (n *names) renamed(agent string, root shoal.PeerID) bool {
 	key, owner, name, err := parseAgent(agent)
@@ -112,7 +133,7 @@ func (a *Agents) askDirectory(ctx context.Context, owner shoal.PeerID, method st
 	if err != nil {
 		return err
 	}
-	ask := question{Key: []byte(key), Method: method, Payload: wire.Marshal(q), Read: read, Caller: string(a.Peers.Self())}
+	ask := question{Key: []byte(key), Method: method, Payload: wire.Marshal(q), Read: read}
 	if !read {
 		var done func()
 		ask.Request, done = a.sessions.request(key, a.cfg.Now())
@@ -252,6 +273,9 @@ func (a *Agents) birth(ctx context.Context, g *Genesis, sealed []byte) error {
 			ask, cancel := context.WithTimeout(ctx, birthTime)
 			defer cancel()
 			_, err := a.Peers.Ask(ask, k.Peer, "agents.birth", sealed)
+			if err != nil {
+				a.stores.forget(k.Peer)
+			}
 			errs <- err
 		})
 	}

@@ -206,7 +206,7 @@ func TestUpgrade(t *testing.T) {
 		}
 		up, err := w.nodes[2].Upgrade(ctx, "counter", "thousands")
 		must(t, err)
-		if up.Ready < 2 || fmt.Sprint(up.Missing) != "[fail later pass tell]" || up.Manifest != 1 {
+		if up.Ready < 2 || fmt.Sprint(up.Missing) != "[fail later pass soon tell wait]" || up.Manifest != 1 {
 			t.Errorf("%+v", up)
 		}
 		w.nodes[0].wantCall("3000", "counter", "add", "")

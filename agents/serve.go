@@ -30,6 +30,9 @@ func (a *Agents) onCall(ctx context.Context, from shoal.PeerID, req []byte) ([]b
 
 // serve answers a question about an agent that this node may keep.
 func (a *Agents) serve(ctx context.Context, from shoal.PeerID, q *question) (*answer, error) {
+	if q.Caller == "" {
+		q.Caller = string(from)
+	}
 	key := shoal.Key(q.Key)
 	for try := 0; ; try++ {
 		x, err := a.get(key)
@@ -81,13 +84,23 @@ func (x *actor) serve(ctx context.Context, from shoal.PeerID, q *question) (*ans
 	if err != nil {
 		return nil, err
 	}
+	ans := &answer{Reply: out, Done: true}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return &answer{Reply: out, Done: true, place: x.place()}, nil
+	if at := (order{x.rec.Generation, x.mark.Conf.Index, x.epoch}); !x.open || at != q.Known {
+		ans.place = x.place()
+	}
+	return ans, nil
 }
 
 // leads returns nothing once this node leads the agent, or where it is instead.
 func (x *actor) leads(ctx context.Context) (*answer, error) {
+	x.mu.Lock()
+	here := x.open && x.dead == nil
+	x.mu.Unlock()
+	if here {
+		return nil, nil
+	}
 	end := time.NewTimer(patience)
 	defer end.Stop()
 	for {

@@ -234,16 +234,17 @@ func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, 
 	}
 	ctx := life
 	if d, ok := m.ctx.Deadline(); ok { // the time of the call bounds that of the turn, its end does not end it
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, d)
-		defer stop()
+		l := within(life, time.Until(d))
+		defer l.done()
+		ctx = l
 	}
 	inst, err := x.instance(ctx, epoch) // which may have to be fetched and compiled first
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
-	defer cancel()
+	bounded := within(ctx, x.a.cfg.TurnTime)
+	defer bounded.done()
+	ctx = bounded
 	t := &shoal.Turn{
 		Agent: x.key, Method: m.m.Method, Payload: m.m.Payload, Caller: m.caller, Request: m.m.Request.String(),
 		Trace: m.chain.Trace, Epoch: epoch, Now: now, Seed: seed(x.key, epoch, m.m.Request.String()), State: s,
@@ -332,38 +333,31 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		x.mu.Unlock()
 		return nil, notHere()
 	}
-	// The read sees the state as it is now, all or nothing of each turn, also when the agent moves on, or away.
-	snap, err := x.a.Table.Snapshot()
-	if err != nil {
-		x.mu.Unlock()
-		return nil, err
-	}
-	defer snap.Close()
+	m := &moment{x: x, v: x.pipe.Settled(), at: x.mark.Index}
 	epoch := x.epoch
 	var inst shoal.Instance
 	if n := len(x.readers); n > 0 {
 		inst, x.readers = x.readers[n-1], x.readers[:n-1]
 	}
 	x.mu.Unlock()
-	if inst == nil {
-		code, err := x.behaviour(ctx)
-		if err != nil {
-			return nil, err
+	bounded := within(ctx, x.a.cfg.TurnTime)
+	defer bounded.done()
+	inst, reply, err := x.look(bounded, q, inst, epoch, m)
+	if m.moved { // once more, on what will not move
+		var snap shoal.Snapshot
+		x.mu.Lock()
+		if err = x.dead; err == nil {
+			snap, err = x.a.Table.Snapshot()
 		}
-		if inst, err = code.Open(ctx); err != nil {
-			return nil, err
+		x.mu.Unlock()
+		if err == nil {
+			inst, reply, err = x.look(bounded, q, inst, epoch, state{snap, x.state.prefix})
+			_ = snap.Close()
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, x.a.cfg.TurnTime)
-	defer cancel()
-	now := x.a.cfg.Now()
-	s := turn.NewStage(state{snap, x.state.prefix}, now, x.a.cfg.StateMax, true)
-	out := &effects{x: x, stage: s, mail: &mail{m: turn.Message{Method: q.Method}, chain: q.Chain}, read: true}
-	reply, err := inst.Turn(ctx, &shoal.Turn{
-		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
-		Seed: random(16), Read: true, State: s, Out: out,
-	})
-	x.keepLines(epoch, out.lines)
+	if inst == nil {
+		return nil, err
+	}
 	if inst.Broken() {
 		inst.Close()
 		return reply, err
@@ -376,6 +370,74 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		inst.Close()
 	}
 	return reply, err
+}
+
+// look runs a method that only reads on a view of the state, by the instance given, or another one if that is nil or
+// broken. It returns the instance.
+func (x *actor) look(ctx context.Context, q *question, inst shoal.Instance, epoch uint64, v turn.View) (shoal.Instance, []byte, error) {
+	if inst == nil || inst.Broken() {
+		code, err := x.behaviour(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if inst, err = code.Open(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	now := x.a.cfg.Now()
+	r := &struct { // in one piece: a read takes a few microseconds
+		out  effects
+		mail mail
+		turn shoal.Turn
+	}{}
+	r.mail = mail{m: turn.Message{Method: q.Method}, chain: q.Chain}
+	r.out = effects{x: x, stage: turn.NewStage(v, now, x.a.cfg.StateMax, true), mail: &r.mail, read: true}
+	r.turn = shoal.Turn{
+		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
+		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out,
+	}
+	reply, err := inst.Turn(ctx, &r.turn)
+	x.keepLines(epoch, r.out.lines)
+	return inst, reply, err
+}
+
+// moment reads the applied state as it is at one moment, all or nothing of each turn: once that has moved on, or is
+// not this one's any more, it fails, and whoever looks begins again on a snapshot, which costs more.
+type moment struct {
+	x     *actor
+	v     turn.View
+	at    uint64
+	moved bool
+}
+
+// still reports whether the state is as it was. The caller holds mu.
+func (m *moment) still() error {
+	if m.x.dead == nil && m.x.mark.Index == m.at {
+		return nil
+	}
+	m.moved = true
+	return shoal.E(shoal.Unavailable, "read", "the state has moved on", "")
+}
+
+func (m *moment) Get(key []byte) ([]byte, bool, error) {
+	m.x.mu.Lock()
+	defer m.x.mu.Unlock()
+	if err := m.still(); err != nil {
+		return nil, false, err
+	}
+	return m.v.Get(key)
+}
+
+func (m *moment) Scan(low, high []byte) iter.Seq2[[]byte, turn.Cell] {
+	return func(yield func([]byte, turn.Cell) bool) {
+		m.x.mu.Lock()
+		defer m.x.mu.Unlock()
+		if err := m.still(); err != nil {
+			yield(nil, turn.Cell{Err: err})
+			return
+		}
+		m.v.Scan(low, high)(yield)
+	}
 }
 
 // locked reads a state under the actor's lock, while others change it.

@@ -14,9 +14,10 @@ import (
 // what the log says. One goroutine at a time may use a Pipe.
 type Pipe struct {
 	view   View
-	layers []layer         // not applied yet, in order
-	cells  map[string]cell // the newest of all layers
-	sorted []string        // keys of cells, nil: to be made
+	layers []layer          // not applied yet, in order
+	cells  map[string]cell  // the newest of all layers
+	sorted []string         // keys of cells, nil: to be made
+	known  map[string]Write // some of the applied state, as last written: what every turn reads is not looked up anew
 }
 
 type layer struct {
@@ -30,7 +31,30 @@ type cell struct {
 }
 
 // NewPipe returns a pipe on an applied state.
-func NewPipe(applied View) *Pipe { return &Pipe{view: applied, cells: map[string]cell{}} }
+func NewPipe(applied View) *Pipe {
+	return &Pipe{view: applied, cells: map[string]cell{}, known: map[string]Write{}}
+}
+
+// What of the applied state is remembered at most.
+const (
+	knownKeys  = 16
+	knownBytes = 1 << 10 // of one key and value
+)
+
+// know remembers what was applied.
+func (p *Pipe) know(w Write) {
+	if first := w.Key[0]; first != ofMeta && first != ofSession && first != ofUser {
+		return // replies are seldom read
+	}
+	if len(w.Key)+len(w.Value) > knownBytes {
+		delete(p.known, string(w.Key))
+		return
+	}
+	if _, ok := p.known[string(w.Key)]; !ok && len(p.known) >= knownKeys {
+		clear(p.known)
+	}
+	p.known[string(w.Key)] = w
+}
 
 // Push stages e, proposed at index of the log, which is greater than those before, and returns what applying
 // it will do.
@@ -57,6 +81,7 @@ func (p *Pipe) Applied(index uint64) {
 				delete(p.cells, string(w.Key))
 				p.sorted = nil
 			}
+			p.know(w)
 		}
 		p.layers = p.layers[1:]
 	}
@@ -87,8 +112,24 @@ func (p *Pipe) Get(key []byte) ([]byte, bool, error) {
 	if c, ok := p.cells[string(key)]; ok {
 		return c.write.Value, !c.write.Delete, nil
 	}
+	return p.applied(key)
+}
+
+func (p *Pipe) applied(key []byte) ([]byte, bool, error) {
+	if w, ok := p.known[string(key)]; ok {
+		return w.Value, !w.Delete, nil
+	}
 	return p.view.Get(key)
 }
+
+// Settled shows the applied state, without what is staged.
+func (p *Pipe) Settled() View { return settled{p} }
+
+type settled struct{ p *Pipe }
+
+func (s settled) Get(key []byte) ([]byte, bool, error) { return s.p.applied(key) }
+
+func (s settled) Scan(low, high []byte) iter.Seq2[[]byte, Cell] { return s.p.view.Scan(low, high) }
 
 // Scan implements View.
 func (p *Pipe) Scan(low, high []byte) iter.Seq2[[]byte, Cell] {

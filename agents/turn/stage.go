@@ -32,7 +32,7 @@ func NewStage(v View, now time.Time, limit uint64, read bool) *Stage {
 	if limit == 0 {
 		limit = MaxState
 	}
-	return &Stage{view: v, read: read, now: now.UnixMilli(), limit: limit, writes: map[string]Write{}}
+	return &Stage{view: v, read: read, now: now.UnixMilli(), limit: limit}
 }
 
 // Get implements shoal.State.
@@ -97,6 +97,9 @@ func (s *Stage) write(key []byte, w Write) error {
 	s.grow += is - was
 	if !again {
 		s.sorted = nil
+	}
+	if s.writes == nil {
+		s.writes = map[string]Write{}
 	}
 	s.writes[string(key)] = w
 	return nil

@@ -91,6 +91,13 @@ func TestPipe(t *testing.T) {
 				waiting = waiting[1:]
 				applied.apply(e.writes)
 				pipe.Applied(e.index)
+				for _, w := range e.writes { // what the pipe remembers of the applied state
+					v, ok, err := pipe.Settled().Get(w.Key)
+					was, is := applied[string(w.Key)]
+					if err != nil || ok != is || string(v) != string(was) {
+						t.Fatalf("%q is %q, %v, and %q, %v was applied", w.Key, v, ok, was, is)
+					}
+				}
 				d, err := Decode(e.bytes)
 				if err != nil {
 					t.Fatal(err)

@@ -107,27 +107,41 @@ func etcdClient(ctx context.Context, at string) (*rig.Worker, error) {
 	}, nil
 }
 
-// startEtcd brings up the members and their clients.
-func startEtcd(ctx context.Context, r *rig.Run, kinds map[string]peer) error {
+// etcdMembers are the members of a cluster whose files go to dir.
+func etcdMembers(dir string) ([]member, error) {
 	var all []member
 	var names []string
 	for i := range keepers {
-		m := member{Name: fmt.Sprint("m", i), Dir: filepath.Join(r.Work, "etcd", fmt.Sprint("m", i))}
-		for scheme, to := range map[string]*string{"https-peer": &m.Peer, "http": &m.Plain, "https": &m.Safe} {
+		m := member{Name: fmt.Sprint("m", i), Dir: filepath.Join(dir, fmt.Sprint("m", i))}
+		for _, x := range []struct {
+			scheme string
+			to     *string
+		}{{"https", &m.Peer}, {"http", &m.Plain}, {"https", &m.Safe}} {
 			at, err := freePort()
 			if err != nil {
-				return err
+				return nil, err
 			}
-			*to = strings.TrimSuffix(scheme, "-peer") + "://" + at
+			*x.to = x.scheme + "://" + at
 		}
 		if err := os.MkdirAll(m.Dir, 0o700); err != nil {
-			return err
+			return nil, err
 		}
 		all, names = append(all, m), append(names, m.Name+"="+m.Peer)
 	}
+	for i := range all {
+		all[i].All = strings.Join(names, ",")
+	}
+	return all, nil
+}
+
+// startEtcd brings up the members and their clients.
+func startEtcd(ctx context.Context, r *rig.Run, kinds map[string]peer) error {
+	all, err := etcdMembers(filepath.Join(r.Work, "etcd"))
+	if err != nil {
+		return err
+	}
 	var procs []*rig.Proc
 	for _, m := range all {
-		m.All = strings.Join(names, ",")
 		p, err := r.Procs.Start(ctx, "etcd", rig.AnyCore, m, nil)
 		if err != nil {
 			return err

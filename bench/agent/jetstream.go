@@ -115,27 +115,36 @@ func makeStream(ctx context.Context, at string) (leader string, err error) {
 	}
 }
 
+// streamNodes are the servers of a cluster whose files go to dir.
+func streamNodes(dir string) (all []streamNode, err error) {
+	routes := make([]string, keepers)
+	for i := range routes {
+		if routes[i], err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	for i, route := range routes {
+		name := fmt.Sprint("s", i)
+		all = append(all, streamNode{Name: name, Dir: filepath.Join(dir, name), Route: route, Routes: routes})
+	}
+	return all, nil
+}
+
 // startStream brings up the servers and the client.
 func startStream(ctx context.Context, r *rig.Run, kinds map[string]peer) error {
-	var routes []string
-	for range keepers {
-		at, err := freePort()
-		if err != nil {
-			return err
-		}
-		routes = append(routes, at)
+	all, err := streamNodes(filepath.Join(r.Work, "jetstream"))
+	if err != nil {
+		return err
 	}
 	var procs []*rig.Proc
 	at := map[string]string{}
-	for i, route := range routes {
-		name, is := fmt.Sprint("s", i), ""
-		p, err := r.Procs.Start(ctx, "jetstream", rig.AnyCore, streamNode{
-			Name: name, Dir: filepath.Join(r.Work, "jetstream", name), Route: route, Routes: routes,
-		}, &is)
+	for _, n := range all {
+		is := ""
+		p, err := r.Procs.Start(ctx, "jetstream", rig.AnyCore, n, &is)
 		if err != nil {
 			return err
 		}
-		procs, at[name] = append(procs, p), is
+		procs, at[n.Name] = append(procs, p), is
 	}
 	c, err := r.Procs.Start(ctx, "jetstream-client", rig.AnyCore, at, nil)
 	if err != nil {
