@@ -117,7 +117,9 @@ func speaksForItself(t reflect.Type) bool {
 }
 
 // knowsZero reports whether a type itself says what is zero.
-func knowsZero(t reflect.Type) bool { return t.Implements(reflect.TypeFor[interface{ IsZero() bool }]()) }
+func knowsZero(t reflect.Type) bool {
+	return t.Implements(reflect.TypeFor[interface{ IsZero() bool }]())
+}
 
 func recordOf(t reflect.Type, depth int) *shape {
 	s := &shape{kind: record}
