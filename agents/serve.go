@@ -15,7 +15,7 @@ import (
 // onCall answers a call from another node.
 func (a *Agents) onCall(ctx context.Context, from shoal.PeerID, req []byte) ([]byte, error) {
 	var q question
-	if err := wire.Unmarshal("call of an agent", req, &q); err != nil {
+	if err := wire.View("call of an agent", req, &q); err != nil {
 		return nil, err
 	}
 	if len(q.Payload) > turn.MaxPayload || (q.Method == "") == (q.Op == "") || len(q.Method) > turn.MaxName || len(q.Chain.Agents) > maxDepth+1 {

@@ -26,6 +26,7 @@ type member struct {
 	key   []byte // encoded
 	index int
 	omit  bool // when empty
+	zero  bool // omitted when zero
 	shape *shape
 }
 
@@ -115,6 +116,11 @@ func speaksForItself(t reflect.Type) bool {
 	return false
 }
 
+// knowsZero reports whether a type itself says what is zero.
+func knowsZero(t reflect.Type) bool {
+	return t.Implements(reflect.TypeFor[interface{ IsZero() bool }]())
+}
+
 func recordOf(t reflect.Type, depth int) *shape {
 	s := &shape{kind: record}
 	for i := range t.NumField() {
@@ -127,8 +133,11 @@ func recordOf(t reflect.Type, depth int) *shape {
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
-		m := member{index: i, omit: options == "omitempty", shape: shapeOf(f.Type, depth-1)}
-		if !ok || name == "" || options != "" && !m.omit || m.shape == nil || m.omit && m.shape.kind == record {
+		m := member{index: i, omit: options == "omitempty", zero: options == "omitzero", shape: shapeOf(f.Type, depth-1)}
+		if !ok || name == "" || options != "" && !m.omit && !m.zero || m.shape == nil || m.omit && m.shape.kind == record {
+			return nil
+		}
+		if m.zero && (knowsZero(f.Type) || knowsZero(reflect.PointerTo(f.Type))) {
 			return nil
 		}
 		m.key = append(head(nil, majorText, uint64(len(name))), name...)
@@ -227,17 +236,22 @@ func (s *shape) append(b []byte, v reflect.Value) []byte {
 	}
 	n := 0
 	for i := range s.fields {
-		if f := &s.fields[i]; !f.omit || !f.shape.empty(v.Field(f.index)) {
+		if f := &s.fields[i]; f.written(v.Field(f.index)) {
 			n++
 		}
 	}
 	b = head(b, majorMap, uint64(n))
 	for i := range s.fields {
-		if f := &s.fields[i]; !f.omit || !f.shape.empty(v.Field(f.index)) {
+		if f := &s.fields[i]; f.written(v.Field(f.index)) {
 			b = f.shape.append(append(b, f.key...), v.Field(f.index))
 		}
 	}
 	return b
+}
+
+// written reports whether a field is part of the encoding.
+func (f *member) written(v reflect.Value) bool {
+	return !(f.omit && f.shape.empty(v) || f.zero && v.IsZero())
 }
 
 func (s *shape) empty(v reflect.Value) bool {

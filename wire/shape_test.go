@@ -32,6 +32,9 @@ type shaped struct {
 	Names                 []string      `cbor:"names"`
 	Blobs                 [][]byte      `cbor:"blobs,omitempty"`
 	Hidden                string        `cbor:"-"`
+	Zero                  inner         `cbor:"z,omitzero"`
+	ZeroBytes             []byte        `cbor:"zb,omitzero"`
+	ZeroInt               int16         `cbor:"zi,omitzero"`
 	LongestOfAllNamesHere uint16        `cbor:"a name of more than twenty-three bytes"`
 }
 
@@ -51,6 +54,9 @@ func TestShapesWriteWhatTheLibraryWrites(t *testing.T) {
 			Names:                 rapid.SliceOf(rapid.String()).Draw(t, "names"),
 			Blobs:                 rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "blobs"),
 			LongestOfAllNamesHere: rapid.Uint16().Draw(t, "long"),
+			Zero:                  rapid.OneOf(rapid.Just(inner{}), in).Draw(t, "zero"),
+			ZeroBytes:             rapid.OneOf(rapid.Just[[]byte](nil), rapid.SliceOfN(rapid.Byte(), 0, 9)).Draw(t, "zb"),
+			ZeroInt:               rapid.Int16().Draw(t, "zi"),
 		}
 		want, err := encoder().Marshal(v)
 		if err != nil {
@@ -108,6 +114,7 @@ func TestShapesEnds(t *testing.T) {
 		{I: -24, D: -25, Bytes: make([]byte, 23), Text: strings.Repeat("x", 256)},
 		{I: 1 << 16, U: 1 << 32, Bytes: make([]byte, 1<<16)},
 		{List: make([]inner, shapeList+1), Names: make([]string, 24)},
+		{ZeroBytes: []byte{}, Zero: inner{N: 1}},
 	} {
 		want, _ := encoder().Marshal(v)
 		if got := Marshal(v); !bytes.Equal(got, want) {
@@ -145,6 +152,12 @@ func TestNoShape(t *testing.T) {
 		}{},
 		struct{ inner }{},
 		struct {
+			A knowing `cbor:"a,omitzero"`
+		}{},
+		struct {
+			A int `cbor:"a,omitempty,omitzero"`
+		}{},
+		struct {
 			A []uint8Alike `cbor:"a"`
 		}{},
 		"text", 1,
@@ -157,6 +170,10 @@ func TestNoShape(t *testing.T) {
 }
 
 type uint8Alike uint8
+
+type knowing int
+
+func (k knowing) IsZero() bool { return k == 7 }
 
 // FuzzShapes: what a peer sends is understood, or refused, as the library alone would.
 func FuzzShapes(f *testing.F) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -33,6 +34,30 @@ func spent(time.Time) time.Duration {
 		return 0 // the system's own limit remains
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// used is the memory of a child that is its own and in use, and its processor time in steps of 10 ms; false if
+// there is none any more.
+func used(pid int) (memory uint64, spent time.Duration, ok bool) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	pages, err := os.ReadFile(dir + "/statm") // size, resident, shared, ...
+	if err != nil {
+		return 0, 0, false
+	}
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return 0, 0, false
+	}
+	p := strings.Fields(string(pages))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	t := strings.Fields(rest) // from the third field on
+	if len(p) < 3 || len(t) < 13 {
+		return 0, 0, false
+	}
+	number := func(s string) uint64 { n, _ := strconv.ParseUint(s, 10, 64); return n }
+	resident, shared := number(p[1]), number(p[2])
+	const tick = time.Second / 100 // the unit of /proc on all that Go runs on
+	return (resident - min(shared, resident)) * uint64(os.Getpagesize()), time.Duration(number(t[11])+number(t[12])) * tick, true
 }
 
 // standBack is for all threads of this process: on Linux each has a niceness of its own, which those that it starts

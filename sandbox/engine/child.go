@@ -45,16 +45,95 @@ type ErrInvalid struct{ Why string }
 
 func (e *ErrInvalid) Error() string { return e.Why }
 
-// Compile has a child compile folder/Module into folder/Cache. The end of ctx kills it.
+// Compile has a child compile folder/Module into folder/Cache. The end of ctx kills it. A child over its limits
+// is killed and left behind: the system may need a tenth of a second to take a gibibyte from it.
 func (c Child) Compile(ctx context.Context, folder string) error {
 	limited, cancel := context.WithTimeout(ctx, patience*c.Time)
 	defer cancel()
 	cmd := c.Command(limited, folder, c.Time.String(), strconv.FormatUint(c.Memory, 10))
-	out, errs := tail{most: 4 << 10}, tail{most: 4 << 10}
+	out, errs := tail{most: 4 << 10, said: make(chan string, 1)}, tail{most: 4 << 10}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	word, rest, _ := strings.Cut(strings.TrimSpace(string(out.b)), " ")
+	if err := cmd.Start(); err != nil {
+		return c.verdict(ctx, limited, err, &out, &errs)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	last := time.Now() // when it was seen within its limits
+	for {
+		why := ""
+		select {
+		case err := <-ended:
+			return c.verdict(ctx, limited, err, &out, &errs)
+		case line := <-out.said: // it may have seen it first
+			why, last = c.confessed(line, last)
+		case <-look.C:
+			now := time.Now()
+			if why = c.over(cmd.Process.Pid); why == "" {
+				last = now
+			}
+		}
+		if why != "" {
+			leave(cmd, ended)
+			return &ErrLimit{why, time.Since(last)}
+		}
+	}
+}
+
+// lookEvery is how often the parent looks at what its child uses. The child looks too, but not while it clears
+// memory or collects.
+const lookEvery = 10 * time.Millisecond
+
+// over says which limit a child exceeds, if any.
+func (c Child) over(pid int) string {
+	memory, spent, ok := used(pid)
+	switch {
+	case !ok:
+		return ""
+	case memory > c.Memory:
+		return c.tooBig()
+	case spent > c.Time:
+		return c.tooLong()
+	}
+	return ""
+}
+
+// confessed says which limit a child says that it exceeds, if any, and when it last did not.
+func (c Child) confessed(line string, last time.Time) (why string, within time.Time) {
+	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	at, _ := strconv.ParseInt(rest, 10, 64)
+	switch word {
+	case saidMemory:
+		return c.tooBig(), time.Unix(0, at)
+	case saidTime:
+		return c.tooLong(), time.Unix(0, at)
+	}
+	return "", last
+}
+
+// dying has a place for each killed child that is not waited for.
+var dying = make(chan struct{}, 4)
+
+// leave kills a child, and waits for its end if there are many that are ending.
+func leave(cmd *exec.Cmd, ended <-chan error) {
+	_ = cmd.Process.Kill()
+	select {
+	case dying <- struct{}{}:
+		go func() {
+			<-ended
+			<-dying
+		}()
+	default:
+		<-ended
+	}
+}
+
+// verdict says what came of a child that has ended.
+func (c Child) verdict(ctx, limited context.Context, err error, out, errs *tail) error {
+	said := string(out.b)
+	word, rest, _ := strings.Cut(strings.TrimSpace(said), " ")
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -64,12 +143,9 @@ func (c Child) Compile(ctx context.Context, folder string) error {
 		return fmt.Errorf("the child is another version (%s): was the program replaced? Start the node again", rest)
 	case word == saidInvalid:
 		return &ErrInvalid{rest}
-	case word == saidMemory:
-		last, _ := strconv.ParseInt(rest, 10, 64)
-		return &ErrLimit{c.tooBig(), time.Since(time.Unix(0, last))}
-	case word == saidTime:
-		last, _ := strconv.ParseInt(rest, 10, 64)
-		return &ErrLimit{c.tooLong(), time.Since(time.Unix(0, last))}
+	case word == saidMemory, word == saidTime:
+		why, last := c.confessed(said, time.Time{})
+		return &ErrLimit{why, time.Since(last)}
 	case bytes.Contains(errs.b, []byte("out of memory")), bytes.Contains(errs.b, []byte("cannot allocate")), bytes.Contains(errs.b, []byte("failed to allocate")):
 		return &ErrLimit{c.tooBig(), time.Since(errs.began)} // the system refused, and the child said so and broke down
 	case limited.Err() != nil:
@@ -93,7 +169,8 @@ func (c Child) tooBig() string {
 type tail struct {
 	b     []byte
 	most  int
-	began time.Time // of the first
+	began time.Time   // of the first
+	said  chan string // gets the first line; may be nil
 }
 
 func (t *tail) Write(p []byte) (int, error) {
@@ -101,6 +178,10 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.began = time.Now()
 	}
 	t.b = append(t.b, p[:min(len(p), t.most-len(t.b))]...)
+	if line, _, whole := strings.Cut(string(t.b), "\n"); whole && t.said != nil {
+		t.said <- line
+		t.said = nil
+	}
 	return len(p), nil
 }
 

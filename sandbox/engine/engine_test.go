@@ -23,11 +23,23 @@ import (
 const (
 	compiles = "compile"
 	priority = "priority"
+	gluttony = "gluttony" // takes 300 MiB and waits
+	sloth    = "sloth"    // does nothing, for ever
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == compiles {
 		os.Exit(Main(os.Args[2:], os.Stdout))
+	}
+	if len(os.Args) > 1 && os.Args[1] == gluttony {
+		all := make([]byte, 300<<20)
+		for i := range all {
+			all[i] = 1
+		}
+		time.Sleep(time.Hour)
+		fmt.Println(all[0])
+	}
+	for len(os.Args) > 1 && os.Args[1] == sloth {
 	}
 	if len(os.Args) > 1 && os.Args[1] == priority {
 		if err := bound(1<<30, time.Minute); err != nil {

@@ -55,7 +55,7 @@ func (w *writer) bulkFunction(in *module.Instruction, elem byte) uint32 {
 		b = w.grow(b, 0, addressPages, gasPage)
 		return w.add(w.typ([]byte{n}, []byte{n}), append(in.Append(get(b, 0)), module.OpEnd))
 	case in.Sub == module.SubTableGrow:
-		b = w.grow(b, 1, module.MaxTable, gasElement)
+		b = w.grow(b, 1, module.MaxGrown, gasElement)
 		return w.add(w.typ([]byte{elem, n}, []byte{n}), append(in.Append(get(get(b, 0), 1)), module.OpEnd))
 	case in.Sub == module.SubTableFill:
 		b = w.takeLocal(w.take(b, gasBulk), 2, 0, gasElement)

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,6 +149,38 @@ func TestInstancePrice(t *testing.T) {
 	}, 0x20, 0), free)
 	if want := uint64(999*gasPage + 996*gasElement + 1<<20/gasBytes); err != nil || large.Instance-small.Instance != want {
 		t.Errorf("%d more, want %d, %v", large.Instance-small.Instance, want, err)
+	}
+}
+
+// TestTablesGrowLittle has all tables of a module grow as far as they may.
+func TestTablesGrowLittle(t *testing.T) {
+	for _, c := range []struct {
+		tables []module.Limits
+		want   []uint32
+	}{
+		{[]module.Limits{{Min: 4}}, []uint32{module.MaxGrown}},
+		{[]module.Limits{{Min: 4, Max: 10, Bounded: true}}, []uint32{10}},
+		{[]module.Limits{{Min: 4, Max: 1 << 31, Bounded: true}, {Min: 500_000}}, []uint32{module.MaxGrown / 2, 500_000}},
+		{make([]module.Limits, 1000), slices.Repeat([]uint32{module.MaxGrown / 1000}, 1000)},
+	} {
+		out, _, err := Rewrite(command(func(m *module.Module) {
+			m.Tables = nil
+			for _, l := range c.tables {
+				m.Tables = append(m.Tables, module.Table{Elem: module.FuncRef, Limits: l})
+			}
+		}, 0x20, 0), free)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := module.Parse(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range c.want {
+			if l := m.Tables[i].Limits; !l.Bounded || l.Max != w {
+				t.Errorf("table %d of %d: %+v, want %d at most", i, len(c.want), l, w)
+			}
+		}
 	}
 }
 

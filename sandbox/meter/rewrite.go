@@ -233,8 +233,8 @@ func (w *writer) sections() (err error) {
 		}
 	}
 	for i := range m.Tables { // growing one fails at the cap, as it may
-		if t := &m.Tables[i]; !t.Bounded || t.Max > module.MaxTable {
-			t.Max, t.Bounded = max(t.Min, module.MaxTable), true
+		if t, most := &m.Tables[i], module.MaxGrown/uint32(len(m.Tables)); !t.Bounded || t.Max > most {
+			t.Max, t.Bounded = max(t.Min, most), true
 		}
 	}
 	if m.Start != nil {

@@ -2,7 +2,7 @@ package meter
 
 // Schedule is the version of the gas schedule: it changes with any change to what a module costs. Code
 // that was compiled under another is of no use.
-const Schedule = 2
+const Schedule = 3
 
 // The names that the rewritten module shares with its host. Guests may use none that begin so.
 const (

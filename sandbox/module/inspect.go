@@ -25,8 +25,12 @@ const (
 	maxParams    = 1000   // of one function
 	maxPages     = 1 << 16
 
-	// MaxTable is how many elements all tables may start with, and one may grow to.
+	// MaxTable is how many elements all tables may start with.
 	MaxTable = 1 << 20
+
+	// MaxGrown is how many elements the tables that grow beyond that may have, all together. Growing copies a
+	// table, and nothing else has the processor meanwhile: a mebibyte is what may be copied at once.
+	MaxGrown = 1 << 17
 )
 
 const pageSize = 64 << 10
