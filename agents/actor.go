@@ -443,7 +443,8 @@ func (x *actor) fail(err error) {
 		x.a.quarantine(x.key, err)
 		x.a.mu.Unlock()
 	}
-	x.leave(shoal.Wrap(shoal.Unavailable, "agent "+KeyText(x.key), err))
+	// What this disk has is no answer of the agent's: another keeper may do better, and a message is sent again.
+	x.leave(&shoal.Error{Kind: shoal.Unavailable, What: "agent " + KeyText(x.key), Why: err.Error(), Err: err})
 }
 
 // leave takes the group out of memory. The caller holds mu.

@@ -346,3 +346,28 @@ func TestNobodyIsSuspectedInPeace(t *testing.T) {
 		}
 	})
 }
+
+// TestAMessageWaits: a receiver that nobody can find now, as the machines that keep it are off, has not refused.
+func TestAMessageWaits(t *testing.T) {
+	inBubble(t, 4, func(t *testing.T, w *world) {
+		w.nodes[3].create("alone", 1)
+		w.nodes[0].create("a", 3)
+		w.nodes[0].wantCall("", "a", "tell", "alone")
+		time.Sleep(time.Second)
+		w.nodes[3].kill()
+		w.dirs.Expire(w.nodes[3].id)
+		w.nodes[0].wantCall("", "a", "tell", "alone")
+		for _, n := range w.nodes[:3] {
+			n.kill()
+		}
+		for _, n := range w.nodes[:3] {
+			n.restart()
+		}
+		time.Sleep(20 * time.Second)
+		w.nodes[3].restart()
+		time.Sleep(10 * time.Second)
+		if got, err := w.nodes[0].read("alone"); err != nil || got != "2" {
+			t.Errorf("alone is %q, %v, want 2", got, err)
+		}
+	})
+}

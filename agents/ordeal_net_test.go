@@ -168,13 +168,14 @@ func (l *life) Ask(ctx context.Context, to shoal.PeerID, method string, request 
 		l.m.o.work.Go(func() { carry(asking, delay) })
 	}
 	if twice && method == "agents.call" { // and late, when its asker is long gone
+		second := 2 * delay
 		if out {
-			delay *= 50
+			second *= 50
 		}
 		l.m.o.work.Go(func() {
 			late, cancel := context.WithTimeout(l.m.o.ctx, 20*time.Second)
 			defer cancel()
-			carry(late, 2*delay)
+			carry(late, second)
 		})
 	}
 	select {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"flag"
 	"maps"
+	"os"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,12 +41,29 @@ func modules(t testing.TB, folder string) (code map[string]shoal.Behaviour, done
 	return code, func() { must(t, s.Close()) }
 }
 
-// compiled returns a folder with compiled modules.
+// compiled returns a folder with compiled modules, which all tests share.
 func compiled(t testing.TB) string {
-	folder := t.TempDir()
-	_, done := modules(t, folder)
-	done()
-	return folder
+	compileOnce.Do(func() {
+		var err error
+		compileFolder, err = os.MkdirTemp("", "ordeal")
+		must(t, err)
+		_, done := modules(t, compileFolder)
+		done()
+	})
+	return compileFolder
+}
+
+var (
+	compileOnce   sync.Once
+	compileFolder string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if compileFolder != "" {
+		_ = os.RemoveAll(compileFolder)
+	}
+	os.Exit(code)
 }
 
 // run is one ordeal: clients call, faults come one after the other and at times two at once, then all is healed and

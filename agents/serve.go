@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"time"
@@ -364,6 +365,9 @@ func (a *Agents) describe(ctx context.Context, key shoal.Key, peers []shoal.Peer
 	return best, nil
 }
 
+// errNowhere is behind the error that nobody is found who keeps an agent: it may be removed, or its keepers down.
+var errNowhere = errors.New("no keeper is found")
+
 // locate finds peers that keep an agent: this node, those that the directory names, and in a small fabric
 // whoever says so when asked.
 func (a *Agents) locate(ctx context.Context, key shoal.Key) ([]shoal.PeerID, error) {
@@ -387,8 +391,10 @@ func (a *Agents) locate(ctx context.Context, key shoal.Key) ([]shoal.PeerID, err
 		}
 	}
 	if len(found) == 0 {
-		return nil, shoal.E(shoal.NotFound, "agent "+KeyText(key), "nobody who was asked keeps it",
-			"if its keepers are down, bring one back")
+		return nil, &shoal.Error{
+			Kind: shoal.NotFound, What: "agent " + KeyText(key), Why: "nobody who was asked keeps it",
+			Try: "if its keepers are down, bring one back", Err: errNowhere,
+		}
 	}
 	list := make([]shoal.PeerID, 0, len(found))
 	for p := range found {

@@ -3,6 +3,7 @@ package agents
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -166,10 +167,10 @@ func (x *actor) poster() {
 				s := turn.Settled{To: p.To, Number: p.Number}
 				switch {
 				case err == nil:
-				case again(err) || dies(err) || shoal.KindOf(err) == shoal.Timeout || shoal.KindOf(err) == shoal.Canceled:
-					s.Number = 0 // later
-				default:
+				case !dies(err) && refusal(err):
 					s.Why = err.Error()
+				default:
+					s.Number = 0 // later
 				}
 				results <- s
 			})
@@ -212,6 +213,19 @@ func (x *actor) poster() {
 			}
 		}
 	}
+}
+
+// refusal reports whether an error is the receiver's word: it, or its code, will not have the message. All else is
+// between here and there: a node that stops, a disk that is full, keepers that are down.
+func refusal(err error) bool {
+	if errors.Is(err, errNowhere) {
+		return false
+	}
+	switch shoal.KindOf(err) {
+	case shoal.Failed, shoal.NotFound, shoal.Invalid, shoal.Refused:
+		return true
+	}
+	return false
 }
 
 // deliver brings one message of the outbox to its receiver.

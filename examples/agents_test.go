@@ -66,6 +66,30 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// TestEachAgentHasAStory: so each also runs with its instance destroyed after every turn.
+func TestEachAgentHasAStory(t *testing.T) {
+	told := map[string]bool{}
+	for _, st := range stories() {
+		told[st.module] = true
+	}
+	agents := 0
+	for _, e := range All() {
+		info, err := sandbox.Inspect(e.Module)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(info.Methods) == 0 {
+			continue
+		}
+		if agents++; !told[e.Name] {
+			t.Errorf("agent %s has no story", e.Name)
+		}
+	}
+	if agents == 0 {
+		t.Error("no example is an agent")
+	}
+}
+
 func (st story) run(t *testing.T, b shoal.Behaviour, fresh bool) string {
 	ctx := context.Background()
 	f := agenttest.NewFabric()
