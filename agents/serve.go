@@ -82,7 +82,7 @@ func (x *actor) serve(ctx context.Context, q *question) (*answer, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if at := (order{x.rec.Generation, x.mark.Conf.Index, x.epoch}); !x.open || at != q.Known {
-		ans.place = x.place()
+		ans.At = x.place()
 	}
 	return ans, nil
 }
@@ -108,7 +108,7 @@ func (x *actor) leads(ctx context.Context) (*answer, error) {
 			return nil, nil
 		}
 		if err := x.g.Campaign(x.a.instant()); err != nil { // another leads
-			at := &answer{place: x.place()}
+			at := &answer{At: x.place()}
 			x.flush()
 			x.mu.Unlock()
 			return at, nil
@@ -124,7 +124,7 @@ func (x *actor) leads(ctx context.Context) (*answer, error) {
 		case <-end.C:
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			return &answer{place: x.place()}, nil
+			return &answer{At: x.place()}, nil
 		case <-ctx.Done():
 			return nil, x.why(ctx.Err())
 		}
