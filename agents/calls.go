@@ -34,7 +34,7 @@ type question struct {
 type answer struct {
 	Reply []byte `cbor:"r,omitempty"`
 	Done  bool   `cbor:"d,omitempty"` // Reply is the reply; else it is elsewhere
-	place
+	At    place  `cbor:"p,omitzero"`
 	// Failure is what the keeper has against the question: other errors are those of the way to it.
 	Failure *wire.Error `cbor:"x,omitempty"`
 }
@@ -164,13 +164,13 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 			}
 			switch {
 			case err == nil && ans.Done:
-				if ans.Order != (order{}) {
-					a.places.note(key, ans.place)
+				if ans.At.Order != (order{}) {
+					a.places.note(key, ans.At)
 				}
 				return ans.Reply, nil
 			case err == nil:
-				a.places.moved(key, to, ans.place)
-				if ans.Leader != "" && ans.Leader != to && tried.of(ans.Leader) < 3 {
+				a.places.moved(key, to, ans.At)
+				if ans.At.Leader != "" && ans.At.Leader != to && tried.of(ans.At.Leader) < 3 {
 					continue // at once
 				}
 				last = shoal.E(shoal.Unavailable, "", "no keeper leads it now", "")
@@ -295,7 +295,7 @@ func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, bo
 			one, cancel := context.WithTimeout(ctx, patience+second)
 			ans, err := a.askPeer(one, p, body, quiet)
 			cancel()
-			if err == nil && (ans.Done || ans.Leader != "" && ans.Leader != but) {
+			if err == nil && (ans.Done || ans.At.Leader != "" && ans.At.Leader != but) {
 				return ans
 			}
 		}

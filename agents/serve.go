@@ -89,7 +89,7 @@ func (x *actor) serve(ctx context.Context, from shoal.PeerID, q *question) (*ans
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if at := (order{x.rec.Generation, x.mark.Conf.Index, x.epoch}); !x.open || at != q.Known {
-		ans.place = x.place()
+		ans.At = x.place()
 	}
 	return ans, nil
 }
@@ -115,7 +115,7 @@ func (x *actor) leads(ctx context.Context) (*answer, error) {
 			return nil, nil
 		}
 		if err := x.g.Campaign(x.a.instant()); err != nil { // another leads
-			at := &answer{place: x.place()}
+			at := &answer{At: x.place()}
 			x.flush()
 			x.mu.Unlock()
 			return at, nil
@@ -134,7 +134,7 @@ func (x *actor) leads(ctx context.Context) (*answer, error) {
 			}
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			return &answer{place: x.place()}, nil
+			return &answer{At: x.place()}, nil
 		case <-ctx.Done():
 			return nil, x.why(ctx.Err())
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // A shape is the short way for small messages: structs of strings, bytes, numbers, flags, and slices and
-// structs of these. It writes the very bytes that the library writes, and reads them only as they are
+// structs of these, and pointers to structs. It writes the very bytes that the library writes, and reads them only as they are
 // written here, in their one order and shortest form. Whatever else there is to read or to refuse is left
 // to the library, which looks at each message twice and at each field through tables.
 type shape struct {
@@ -25,10 +25,18 @@ type shape struct {
 type member struct {
 	key   []byte // encoded
 	index int
-	omit  bool // when empty
-	zero  bool // omitted when zero
+	omit  omission
 	shape *shape
 }
+
+// omission says when a field is left out.
+type omission byte
+
+const (
+	never omission = iota
+	ifEmpty
+	ifZero
+)
 
 type kind byte
 
@@ -40,6 +48,7 @@ const (
 	integer
 	list
 	record
+	pointer // to a record; one that is nil is left out
 )
 
 // The major types of CBOR that shapes have.
@@ -98,6 +107,10 @@ func shapeOf(t reflect.Type, depth int) *shape {
 		}
 	case reflect.Struct:
 		return recordOf(t, depth)
+	case reflect.Pointer:
+		if elem := shapeOf(t.Elem(), depth-1); elem != nil && elem.kind == record {
+			return &shape{kind: pointer, elem: elem}
+		}
 	}
 	return nil
 }
@@ -108,17 +121,13 @@ func speaksForItself(t reflect.Type) bool {
 		reflect.TypeFor[cbor.Marshaler](), reflect.TypeFor[cbor.Unmarshaler](),
 		reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.BinaryUnmarshaler](),
 		reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler](),
+		reflect.TypeFor[interface{ IsZero() bool }](),
 	} {
 		if t.Implements(i) {
 			return true
 		}
 	}
 	return false
-}
-
-// knowsZero reports whether a type itself says what is zero.
-func knowsZero(t reflect.Type) bool {
-	return t.Implements(reflect.TypeFor[interface{ IsZero() bool }]())
 }
 
 func recordOf(t reflect.Type, depth int) *shape {
@@ -133,11 +142,17 @@ func recordOf(t reflect.Type, depth int) *shape {
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
-		m := member{index: i, omit: options == "omitempty", zero: options == "omitzero", shape: shapeOf(f.Type, depth-1)}
-		if !ok || name == "" || options != "" && !m.omit && !m.zero || m.shape == nil || m.omit && m.shape.kind == record {
-			return nil
+		m := member{index: i, shape: shapeOf(f.Type, depth-1)}
+		switch options {
+		case "omitempty":
+			m.omit = ifEmpty
+		case "omitzero":
+			m.omit = ifZero
 		}
-		if m.zero && (knowsZero(f.Type) || knowsZero(reflect.PointerTo(f.Type))) {
+		switch {
+		case !ok || name == "" || options != "" && m.omit == never || m.shape == nil:
+			return nil
+		case m.shape.kind == record && m.omit == ifEmpty, m.shape.kind == pointer && m.omit == never:
 			return nil
 		}
 		m.key = append(head(nil, majorText, uint64(len(name))), name...)
@@ -201,6 +216,10 @@ func (s *shape) size(v reflect.Value) int {
 		for i := range v.Len() {
 			n += s.elem.size(v.Index(i))
 		}
+	case pointer:
+		if !v.IsNil() {
+			return s.elem.size(v.Elem())
+		}
 	case record:
 		for i := range s.fields {
 			n += len(s.fields[i].key) + s.fields[i].shape.size(v.Field(s.fields[i].index))
@@ -233,30 +252,30 @@ func (s *shape) append(b []byte, v reflect.Value) []byte {
 			b = s.elem.append(b, v.Index(i))
 		}
 		return b
+	case pointer:
+		return s.elem.append(b, v.Elem())
 	}
 	n := 0
 	for i := range s.fields {
-		if f := &s.fields[i]; f.written(v.Field(f.index)) {
+		if f := &s.fields[i]; !f.omits(v.Field(f.index)) {
 			n++
 		}
 	}
 	b = head(b, majorMap, uint64(n))
 	for i := range s.fields {
-		if f := &s.fields[i]; f.written(v.Field(f.index)) {
+		if f := &s.fields[i]; !f.omits(v.Field(f.index)) {
 			b = f.shape.append(append(b, f.key...), v.Field(f.index))
 		}
 	}
 	return b
 }
 
-// written reports whether a field is part of the encoding.
-func (f *member) written(v reflect.Value) bool {
-	return !(f.omit && f.shape.empty(v) || f.zero && v.IsZero())
-}
-
-func (s *shape) empty(v reflect.Value) bool {
-	switch s.kind {
-	case octets, text, list:
+// omits reports whether a field with that value is left out.
+func (m *member) omits(v reflect.Value) bool {
+	switch {
+	case m.omit == never:
+		return false
+	case m.omit == ifEmpty && (m.shape.kind == octets || m.shape.kind == text || m.shape.kind == list):
 		return v.Len() == 0
 	}
 	return v.IsZero()
@@ -271,6 +290,12 @@ func (s *shape) read(b []byte, v reflect.Value, lent bool) (rest []byte, ok bool
 		}
 		v.SetBool(b[0] == simpleTrue)
 		return b[1:], true
+	}
+	if s.kind == pointer {
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		return s.elem.read(b, v.Elem(), lent)
 	}
 	major, n, b, ok := readHead(b)
 	if !ok {

@@ -32,9 +32,12 @@ type shaped struct {
 	Names                 []string      `cbor:"names"`
 	Blobs                 [][]byte      `cbor:"blobs,omitempty"`
 	Hidden                string        `cbor:"-"`
-	Zero                  inner         `cbor:"z,omitzero"`
+	ZeroIn                inner         `cbor:"zi,omitzero"`
 	ZeroBytes             []byte        `cbor:"zb,omitzero"`
-	ZeroInt               int16         `cbor:"zi,omitzero"`
+	ZeroU                 uint64        `cbor:"zu,omitzero"`
+	ZeroText              string        `cbor:"zt,omitzero"`
+	Pointer               *inner        `cbor:"p,omitempty"`
+	ZeroPointer           *inner        `cbor:"zp,omitzero"`
 	LongestOfAllNamesHere uint16        `cbor:"a name of more than twenty-three bytes"`
 }
 
@@ -54,9 +57,12 @@ func TestShapesWriteWhatTheLibraryWrites(t *testing.T) {
 			Names:                 rapid.SliceOf(rapid.String()).Draw(t, "names"),
 			Blobs:                 rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "blobs"),
 			LongestOfAllNamesHere: rapid.Uint16().Draw(t, "long"),
-			Zero:                  rapid.OneOf(rapid.Just(inner{}), in).Draw(t, "zero"),
-			ZeroBytes:             rapid.OneOf(rapid.Just[[]byte](nil), rapid.SliceOfN(rapid.Byte(), 0, 9)).Draw(t, "zb"),
-			ZeroInt:               rapid.Int16().Draw(t, "zi"),
+			ZeroIn:                in.Draw(t, "zi"),
+			ZeroBytes:             rapid.SliceOfN(rapid.Byte(), 0, 2).Draw(t, "zb"),
+			ZeroU:                 rapid.Uint64Max(2).Draw(t, "zu"),
+			ZeroText:              rapid.StringN(0, 2, -1).Draw(t, "zt"),
+			Pointer:               rapid.Ptr(in, true).Draw(t, "p"),
+			ZeroPointer:           rapid.Ptr(in, true).Draw(t, "zp"),
 		}
 		want, err := encoder().Marshal(v)
 		if err != nil {
@@ -110,11 +116,12 @@ func TestView(t *testing.T) {
 func TestShapesEnds(t *testing.T) {
 	for _, v := range []shaped{
 		{},
+		{ZeroBytes: []byte{}, Pointer: &inner{}, ZeroPointer: &inner{}},
 		{I: math.MinInt64, U: math.MaxUint64, D: -1, In: inner{N: -128}, Names: []string{""}, Blobs: [][]byte{nil, {}}},
 		{I: -24, D: -25, Bytes: make([]byte, 23), Text: strings.Repeat("x", 256)},
 		{I: 1 << 16, U: 1 << 32, Bytes: make([]byte, 1<<16)},
 		{List: make([]inner, shapeList+1), Names: make([]string, 24)},
-		{ZeroBytes: []byte{}, Zero: inner{N: 1}},
+		{ZeroBytes: []byte{}, ZeroIn: inner{N: 1}},
 	} {
 		want, _ := encoder().Marshal(v)
 		if got := Marshal(v); !bytes.Equal(got, want) {
@@ -123,6 +130,13 @@ func TestShapesEnds(t *testing.T) {
 		same(t, want)
 	}
 }
+
+// zeroing says itself when it is zero.
+type zeroing struct {
+	N int `cbor:"n"`
+}
+
+func (z zeroing) IsZero() bool { return z.N == 7 }
 
 // TestNoShape: types with an encoding of their own, or with tags that shapes do not know, are the library's.
 func TestNoShape(t *testing.T) {
@@ -145,6 +159,15 @@ func TestNoShape(t *testing.T) {
 		}{},
 		struct {
 			A inner `cbor:"a,omitempty"`
+		}{},
+		struct {
+			A *inner `cbor:"a"`
+		}{},
+		struct {
+			A *int `cbor:"a,omitempty"`
+		}{},
+		struct {
+			A zeroing `cbor:"a,omitzero"`
 		}{},
 		struct {
 			A int `cbor:"a"`

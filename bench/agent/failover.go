@@ -65,7 +65,7 @@ func runFailover(ctx context.Context, r *rig.Run) error {
 	}
 	begun := time.Now()
 	read := request{Method: "get", Read: true}
-	asleep, _, err := f.settle(ctx, codes["shoal-c"], "asleep", sleepers(r.Long))
+	asleep, _, err := f.settle(ctx, codes["shoal-c"], "asleep", sleepers(r.Long), time.Hour)
 	if err != nil {
 		return err
 	}
@@ -210,12 +210,12 @@ func (f *fleet) judge(ctx context.Context, r *rig.Run, counters []string, hits [
 	return nil
 }
 
-// settle makes agents that nobody calls: all by the first keeper's door, or spread. It returns how many were made a
-// second.
-func (f *fleet) settle(ctx context.Context, code, name string, n int) (keys []string, rate float64, err error) {
-	const portion = 5000 // one order must not take too long
+// settle makes up to n agents that nobody calls, as many as can be made in the time, by the first keeper's door. It
+// returns how many were made a second.
+func (f *fleet) settle(ctx context.Context, code, name string, n int, budget time.Duration) (keys []string, rate float64, err error) {
+	const portion = 2000
 	var took time.Duration
-	for first := 0; first < n; first += portion {
+	for first := 0; first < n && took < budget; first += portion {
 		var b born
 		at := birth{Code: code, Name: name, First: first, N: min(portion, n-first), Parallel: callers}
 		if err := f.nodes[0].Do(ctx, "create", at, &b); err != nil {
@@ -224,5 +224,5 @@ func (f *fleet) settle(ctx context.Context, code, name string, n int) (keys []st
 		keys, took = append(keys, b.Keys...), took+b.Took
 		f.r.Logf("%s: %d of %d agents are made, %.0f a second", name, len(keys), n, float64(len(b.Keys))/b.Took.Seconds())
 	}
-	return keys, float64(n) / took.Seconds(), nil
+	return keys, float64(len(keys)) / took.Seconds(), nil
 }

@@ -143,15 +143,20 @@ func (w *worker) create(ctx context.Context, b birth) (born, error) {
 	}
 	begun := time.Now()
 	err := parallel(max(1, b.Parallel), b.N, func(i int) error {
-		c, err := w.CreateAgent(ctx, b.Code, agents.CreateOptions{Name: b.Name + strconv.Itoa(b.First+i)})
-		if err != nil {
-			return err
+		o := agents.CreateOptions{Name: b.Name + strconv.Itoa(b.First+i), Strict: true} // with three keepers, or not at all
+		for try := 1; ; try++ {
+			c, err := w.CreateAgent(ctx, b.Code, o)
+			if err == nil {
+				out.Keys[i] = c.Key
+				return nil
+			}
+			if shoal.KindOf(err) != shoal.Refused || try == 20 {
+				return err
+			}
+			if err := pause(ctx, 250*time.Millisecond); err != nil { // a keeper is too busy to answer in time
+				return err
+			}
 		}
-		if len(c.Keepers) != 3 {
-			return fmt.Errorf("agent %s has %d keepers, not three", c.Name, len(c.Keepers))
-		}
-		out.Keys[i] = c.Key
-		return nil
 	})
 	out.Took = time.Since(begun)
 	return out, err

@@ -15,6 +15,7 @@ const (
 	found    = 100             // that are looked for
 	idleTime = 2 * time.Second // after which agents sleep here, so that none need be waited for
 	quiet    = 10 * time.Second
+	makeTime = 2 * time.Minute // for making agents, unless --long
 )
 
 // Sleep is the benchmark of agents that nobody uses.
@@ -22,7 +23,7 @@ func Sleep() *rig.Bench {
 	return &rig.Bench{
 		Name: "agent-sleep", Ours: "shoal", Rounds: 1,
 		About: []string{
-			fmt.Sprintf("Three keepers, each a process, and agents of three keepers each: 50,000 (a million with --long), made by the first keeper's `Node.CreateAgent`, %d at once: the name is taken and confirmed in the directory, an agent of three keepers too, and every keeper has the birth on disk. shoal: of example:counter; shoal-c: a tenth as many more, of example:counterc.", callers),
+			fmt.Sprintf("Three keepers, each a process, and agents of three keepers each: 50,000, or as many as are made in two minutes (a million with --long; the figure agents says how many), made by the first keeper's `Node.CreateAgent`, %d at once: the name is taken and confirmed in the directory, an agent of three keepers too, and every keeper has the birth on disk. shoal: of example:counter; shoal-c: up to a tenth as many more, of example:counterc.", callers),
 			"bytes_per_agent: by how much Go's heap has grown for each, after a collection, in the worst of the keepers: what announces them, and what they announced to each other, included; Pebble's cache and tables are outside of it. resident_per_agent: the same of the whole process, the cache included.",
 			fmt.Sprintf("wake: the first call of an agent that sleeps, an add, from a fourth node that has called it before; warm: the third call, right after. %d agents, at random; agents sleep after %v here. cold: the first call of all, for which the caller must find the keepers first.", sampled, idleTime),
 			fmt.Sprintf("found: of %d random keys, how many the fourth node, which has no name for them, had described by their leader or a keeper.", found),
@@ -61,29 +62,30 @@ func runSleep(ctx context.Context, r *rig.Run) error {
 	if err := rig.OnDisk(r.Work); err != nil {
 		return err
 	}
-	n := 50_000
+	n, budget := 50_000, makeTime
 	if r.Long {
-		n = 1_000_000
+		n, budget = 1_000_000, 24*time.Hour
 	}
 	f, err := newFleet(ctx, r, "fleet", rig.AnyCore, idleTime)
 	if err != nil {
 		return err
 	}
 	warm := 200 // so that what a node needs once is there
-	if _, _, err := f.settle(ctx, codes["shoal-c"], "warm", warm); err != nil {
+	if _, _, err := f.settle(ctx, codes["shoal-c"], "warm", warm, budget); err != nil {
 		return err
 	}
 	before, err := f.weigh(ctx)
 	if err != nil {
 		return err
 	}
-	made := map[string][]string{}
-	for kind, many := range map[string]int{"shoal": n, "shoal-c": n / 10} {
+	made, all := map[string][]string{}, 0.0
+	for kind, share := range map[string]int{"shoal": 1, "shoal-c": 10} {
 		var rate float64
-		if made[kind], rate, err = f.settle(ctx, codes[kind], kind, many); err != nil {
+		if made[kind], rate, err = f.settle(ctx, codes[kind], kind, n/share, budget/time.Duration(share)); err != nil {
 			return err
 		}
 		r.Add(1, kind, "create_per_s", rate)
+		all += float64(len(made[kind]))
 	}
 	if err := pause(ctx, quiet); err != nil { // announcements go on for a while
 		return err
@@ -92,7 +94,7 @@ func runSleep(ctx context.Context, r *rig.Run) error {
 	if err != nil {
 		return err
 	}
-	heap, resident, all := 0.0, 0.0, float64(n+n/10)
+	heap, resident := 0.0, 0.0
 	for i := range after {
 		heap = max(heap, (after[i].Heap-before[i].Heap)/all)
 		resident = max(resident, (after[i].Resident-before[i].Resident)/all)
