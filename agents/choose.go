@@ -24,6 +24,7 @@ type wish struct {
 type chosen struct {
 	keepers []group.Keeper
 	not     []string
+	perhaps bool // somebody who cannot now may in a moment
 }
 
 // reasons says who was left out, and why, in words that follow others.
@@ -50,6 +51,7 @@ func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
 		case slices.Contains(w.without, m.ID):
 		case m.State != shoal.Alive:
 			out.not = append(out.not, m.ID.Short()+" is "+string(m.State))
+			out.perhaps = out.perhaps || m.State == shoal.Suspect
 		case a.departs(m.ID):
 			out.not = append(out.not, m.ID.Short()+" is leaving")
 		default:
@@ -84,6 +86,7 @@ func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
 			k, err := a.askKeeper(ctx, m.ID)
 			if err != nil {
 				out.not = append(out.not, m.ID.Short()+" does not answer")
+				out.perhaps = true
 				continue
 			}
 			zones[zone] = true

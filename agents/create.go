@@ -191,9 +191,18 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 		Fabric: a.Members.Fabric(), Owner: owner, Name: o.Name, Nonce: random(16), Code: o.Code, Replicas: o.Replicas,
 		At: a.cfg.Now().UnixMilli(),
 	}
-	chosen, err := a.choose(ctx, wish{salt: string(g.Nonce), n: o.Replicas, near: o.Near})
-	if err != nil {
-		return nil, shoal.Wrap(shoal.Unavailable, what, err)
+	var chosen chosen
+	for try := 0; ; try++ { // a busy peer is no reason to begin with fewer
+		if chosen, err = a.choose(ctx, wish{salt: string(g.Nonce), n: o.Replicas, near: o.Near}); err != nil {
+			return nil, shoal.Wrap(shoal.Unavailable, what, err)
+		}
+		if len(chosen.keepers) >= o.Replicas || !chosen.perhaps || try == chooseTries {
+			break
+		}
+		select {
+		case <-time.After(choosePause):
+		case <-ctx.Done():
+		}
 	}
 	g.Keepers = chosen.keepers
 	if len(g.Keepers) < o.Replicas {
@@ -218,6 +227,12 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	born, err := a.finish(ctx, owner, &e)
 	return born, shoal.Wrap(shoal.Unavailable, what, err)
 }
+
+// How often keepers are looked for again, when some did not answer, and after how long.
+const (
+	chooseTries = 3
+	choosePause = 700 * time.Millisecond
+)
 
 // taken says that a name has an agent, whose birth is finished first if it was left half-way.
 func (a *Agents) taken(ctx context.Context, owner shoal.PeerID, what string, e *directory.Entry) error {

@@ -27,12 +27,11 @@ type web struct {
 
 // weather is how rough a way is.
 type weather struct {
-	late      time.Duration // up to
-	twice     float64       // share of messages that come twice
-	out       float64       // share of messages that others overtake
-	lost      float64
-	breakOff  bool // a cut breaks streams, and loses what is on its way, instead of holding it
-	breakLong time.Duration
+	late     time.Duration // up to
+	twice    float64       // share of messages that come twice
+	out      float64       // share of messages that others overtake
+	lost     float64
+	breakOff bool // a cut breaks streams, and loses what is on its way, instead of holding it
 }
 
 func newWeb(seed uint64) *web {

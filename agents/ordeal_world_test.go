@@ -300,16 +300,6 @@ func (m *machine) leads(k shoal.Key) bool {
 	return x.open
 }
 
-// keeps reports whether it keeps an agent.
-func (m *machine) keeps(k shoal.Key) bool {
-	l := m.living()
-	if l == nil {
-		return false
-	}
-	_, _, _, err := l.agents.store.glance(k)
-	return err == nil
-}
-
 // close ends all.
 func (o *ordeal) close() {
 	for _, m := range o.machines {
