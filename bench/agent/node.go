@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/bench/hostile"
@@ -145,7 +147,7 @@ func (w *worker) create(ctx context.Context, b birth) (born, error) {
 	err := parallel(max(1, b.Parallel), b.N, func(i int) error {
 		o := agents.CreateOptions{Name: b.Name + strconv.Itoa(b.First+i), Strict: true} // with three keepers, or not at all
 		for try := 1; ; try++ {
-			c, err := w.CreateAgent(ctx, b.Code, o)
+			c, err := w.CreateAgent(ctx, b.Code, cid.Undef, o)
 			if err == nil {
 				out.Keys[i] = c.Key
 				return nil
