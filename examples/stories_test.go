@@ -17,6 +17,15 @@ func stories() []story {
 	return []story{
 		{"counter", "c d", counting},
 		{"counterc", "c d", counting},
+		{"tally", "t", `
+			t? get -> 0
+			t add -> 1
+			t add 41 -> 42
+			t add -2 -> 40
+			t add x -> !is no number
+			t? largest -> 41
+			t? add -> !reads only
+			t nothing -> !it has: add, get, largest`},
 		{"kv", "m", `
 			m? get a -> 0
 			m put a|one|two -> 1
