@@ -46,6 +46,7 @@ type known struct {
 
 const (
 	nameLife = 10 * time.Second // a name may get another key: after so long it is looked up again
+	nameWait = 2 * time.Second  // for that, and until the next try
 	maxNames = 1 << 14
 	maxKeys  = 1 << 10
 )
@@ -79,7 +80,17 @@ func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
 	if name == directoryName {
 		return a.directoryOf(ctx, owner)
 	}
-	e, err := a.find(ctx, owner, name)
+	look := ctx
+	if ok { // known, and to be looked up again: that is not waited for as long as the call may take
+		var cancel context.CancelFunc
+		look, cancel = context.WithTimeout(ctx, nameWait)
+		defer cancel()
+	}
+	e, err := a.find(look, owner, name)
+	if ok && err != nil && shoal.KindOf(err) != shoal.NotFound && ctx.Err() == nil {
+		a.names.keep(full, k.key) // its directory is down, the agent need not be
+		return k.key, nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -99,6 +110,15 @@ func (n *names) note(full string, key shoal.Key) {
 		clear(n.list)
 	}
 	n.list[full] = known{key, time.Now()}
+}
+
+// keep has a name that could not be looked up hold for a little longer.
+func (n *names) keep(full string, key shoal.Key) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if k, ok := n.list[full]; ok && k.key == key {
+		n.list[full] = known{key, time.Now().Add(nameWait - nameLife)}
+	}
 }
 
 func (n *names) noteKey(text string, key shoal.Key) {
