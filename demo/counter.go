@@ -40,13 +40,15 @@ func (d *run) counter(ctx context.Context) error {
 	defer cancel()
 	live := slices.DeleteFunc(slices.Clone(d.f.nodes), func(n *node.Node) bool { return n == nil })
 	maker := live[len(live)-1] // not the first, which tells the story
-	if _, err := maker.CreateAgent(ctx, "example:counter", cid.Undef, agents.CreateOptions{Name: counterName}); err != nil {
+	made, err := maker.CreateAgent(ctx, "example:counter", cid.Undef, agents.CreateOptions{Name: counterName})
+	if err != nil {
 		return err
 	}
-	if _, err := maker.CallAgent(ctx, counterName, shoal.CallRequest{Method: "get"}); err != nil {
+	key := made.Key // two of five nodes are lost in all, and with them the directory perhaps: a key needs none
+	if _, err := maker.CallAgent(ctx, key, shoal.CallRequest{Method: "get"}); err != nil {
 		return err
 	}
-	was, err := maker.ShowAgent(ctx, counterName)
+	was, err := maker.ShowAgent(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func (d *run) counter(ctx context.Context) error {
 		for range 2 {
 			wg.Go(func() {
 				for work.Err() == nil {
-					_, err := n.CallAgent(ctx, counterName, shoal.CallRequest{Method: "add"})
+					_, err := n.CallAgent(ctx, key, shoal.CallRequest{Method: "add"})
 					acks <- err == nil
 				}
 			})
@@ -105,14 +107,14 @@ func (d *run) counter(ctx context.Context) error {
 		}
 	}
 	c.GapSeconds = gap.Seconds()
-	out, err := live[0].CallAgent(ctx, counterName, shoal.CallRequest{Method: "get", Read: true})
+	out, err := live[0].CallAgent(ctx, key, shoal.CallRequest{Method: "get", Read: true})
 	if err != nil {
 		return shoal.Wrap(shoal.Internal, "demo: the counter after the loss of its node", err)
 	}
 	if c.Final, err = strconv.Atoi(string(out)); err != nil {
 		return fmt.Errorf("demo: the counter says %q", out)
 	}
-	now, err := live[0].ShowAgent(ctx, counterName)
+	now, err := live[0].ShowAgent(ctx, key)
 	if err != nil {
 		return err
 	}
