@@ -51,7 +51,8 @@ func (c Child) Compile(ctx context.Context, folder string) error {
 	limited, cancel := context.WithTimeout(ctx, patience*c.Time)
 	defer cancel()
 	cmd := c.Command(limited, folder, c.Time.String(), strconv.FormatUint(c.Memory, 10))
-	out, errs := tail{most: 4 << 10, said: make(chan string, 1)}, tail{most: 4 << 10}
+	said := make(chan string, 1)
+	out, errs := tail{most: 4 << 10, said: said}, tail{most: 4 << 10}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
@@ -67,7 +68,7 @@ func (c Child) Compile(ctx context.Context, folder string) error {
 		select {
 		case err := <-ended:
 			return c.verdict(ctx, limited, err, &out, &errs)
-		case line := <-out.said: // it may have seen it first
+		case line := <-said: // it may have seen it first
 			why, last = c.confessed(line, last)
 		case <-look.C:
 			now := time.Now()
@@ -170,7 +171,7 @@ type tail struct {
 	b     []byte
 	most  int
 	began time.Time   // of the first
-	said  chan string // gets the first line; may be nil
+	said  chan string // gets the first line, and is nil from then on; may be nil
 }
 
 func (t *tail) Write(p []byte) (int, error) {
