@@ -1,7 +1,6 @@
 package agents
 
 import (
-	"cmp"
 	"context"
 	"crypto/ed25519"
 	"fmt"
@@ -311,7 +310,7 @@ func (a *Agents) sealFormer(sealed []byte, r Recovery) {
 // onSeal puts what this node has of an older generation out of use.
 func (a *Agents) onSeal(_ context.Context, from shoal.PeerID, sealed []byte) ([]byte, error) {
 	r, key, rec, err := a.openRecovery(from, sealed)
-	if err != nil || cmp.Compare(max(rec.Generation, rec.Sealed), r.Generation) >= 0 {
+	if err != nil || max(rec.Generation, rec.Sealed) >= r.Generation {
 		return nil, err
 	}
 	had, err := a.hold(key)
