@@ -77,7 +77,7 @@ func (a *Agents) load(key shoal.Key, promise group.Promise, owes bool) (*actor, 
 		return nil, &shoal.Error{Kind: shoal.Corrupt, What: "agent " + KeyText(key), Why: err.Error(), Err: err}
 	}
 	x := &actor{
-		a: a, key: key, genesis: gen, rec: rec, state: a.store.state(key), mark: st.Mark,
+		a: a, key: key, genesis: gen, rec: rec, state: a.store.state(key, rec), mark: st.Mark,
 		changed: make(chan struct{}), reads: map[uint64]chan bool{},
 	}
 	x.pipe = turn.NewPipe(x.state)

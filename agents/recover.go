@@ -281,7 +281,7 @@ func (a *Agents) onRecover(_ context.Context, from shoal.PeerID, sealed []byte) 
 	if st, err = st.Recovered(r.Generation, self); err != nil {
 		return nil, err
 	}
-	now := record{Genesis: rec.Genesis, Generation: r.Generation, Recovery: sealed}
+	now := record{Genesis: rec.Genesis, Generation: r.Generation, Recovery: sealed, Slot: rec.Slot}
 	batch := append(a.store.all(key, now, st), shoal.Write{Key: append([]byte{atLeft}, key...), Delete: true})
 	if err := a.writer.commit(a.ctx, batch); err != nil {
 		return nil, err

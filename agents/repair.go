@@ -151,7 +151,7 @@ func (a *Agents) survey() {
 			continue // another does it
 		}
 		var rec record
-		if err := stored(kept.record, &rec); err != nil || rec.Restoring || rec.Sealed > 0 {
+		if err := stored(kept.record, &rec); err != nil || rec.Sealed > 0 {
 			continue
 		}
 		if len(rec.Recovery) > 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -96,8 +97,8 @@ func (x *actor) send(ctx context.Context, to shoal.PeerID, head consignment, sna
 	return err
 }
 
-// onShip takes a state in, as a new keeper or one that was too far behind. Until it is whole this node keeps
-// nothing that anybody could take for the agent's: its record goes first, and comes back last.
+// onShip takes a state in, as a new keeper or one that was too far behind. Until it is whole it lies beside what this node
+// has of the agent, which goes on counting: whoever ships may be gone before the end, and then this keeper's vote is needed.
 func (a *Agents) onShip(ctx context.Context, from shoal.PeerID, req []byte, s shoal.Stream) error {
 	var head consignment
 	if err := wire.Unmarshal("state of an agent", req, &head); err != nil {
@@ -120,14 +121,11 @@ func (a *Agents) onShip(ctx context.Context, from shoal.PeerID, req []byte, s sh
 	if err := a.keepCode(ctx, head.Code, from); err != nil {
 		return err
 	}
-	had, err := a.hold(key)
-	if err != nil {
+	in := &intake{stop: s.Reset, over: make(chan struct{})}
+	if err := a.expect(ctx, key, in); err != nil {
 		return err
 	}
-	defer a.letGo(key)
-	if had != nil {
-		had.evict(shoal.E(shoal.Unavailable, "agent "+KeyText(key), "its state is being replaced", "ask another keeper"))
-	}
+	defer a.expected(key, in)
 	if err := a.takeIn(key, head, s); err != nil {
 		return err
 	}
@@ -135,6 +133,40 @@ func (a *Agents) onShip(ctx context.Context, from shoal.PeerID, req []byte, s sh
 		a.cfg.Log.Warn("agents: announce", "err", err)
 	}
 	return errors.Join(wire.WriteFrame(s, []byte("kept"), 16), s.CloseWrite())
+}
+
+// intake is a state on its way to this node.
+type intake struct {
+	stop func()
+	over chan struct{} // closed at the end
+}
+
+// expect has one state of an agent taken in at a time, until expected. Who comes later is right: a leader ships to a
+// keeper once, so the one before may have stopped in the midst of it, without a word.
+func (a *Agents) expect(ctx context.Context, key shoal.Key, in *intake) error {
+	for {
+		a.mu.Lock()
+		old := a.coming[key]
+		if old == nil {
+			a.coming[key] = in
+			a.mu.Unlock()
+			return nil
+		}
+		a.mu.Unlock()
+		old.stop()
+		select {
+		case <-old.over:
+		case <-ctx.Done():
+			return shoal.Wrap(shoal.Unavailable, "agent "+KeyText(key), ctx.Err())
+		}
+	}
+}
+
+func (a *Agents) expected(key shoal.Key, in *intake) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.coming, key)
+	close(in.over)
 }
 
 // hold keeps a group from being brought into memory, until letGo; it returns the one that is there.
@@ -182,43 +214,43 @@ func (a *Agents) join(key shoal.Key, head consignment) (group.Stored, error) {
 	return group.Joined(head.Generation, head.Mark, self)
 }
 
-// takeIn replaces what is on disk of a group.
+// takeIn receives a state and puts it in the place of what is on disk of a group.
 func (a *Agents) takeIn(key shoal.Key, head consignment, s io.Reader) error {
-	var st group.Stored
-	rec, old, err := a.store.load(key)
-	switch {
-	case err == nil && rec.Generation == head.Generation:
-		if old.Mark.Index >= head.Mark.Index {
-			return nil // it has all of it already
-		}
-		if st, err = old.Restored(head.Mark); err != nil {
-			return err
-		}
-	case err == nil && rec.Generation > head.Generation:
-		return shoal.E(shoal.Refused, "agent "+KeyText(key), "this node keeps a later generation", "")
-	case err != nil && shoal.KindOf(err) != shoal.NotFound && shoal.KindOf(err) != shoal.Corrupt:
-		return err
-	case err != nil && rec.Restoring: // an earlier try broke off: its votes are there
-		if st, err = a.store.votes(key, rec); err == nil {
-			st, err = st.Restored(head.Mark)
-		}
-		if err != nil {
-			return err
-		}
-	default: // also of one that was damaged: only a new member is told to learn
-		if st, err = a.join(key, head); err != nil {
-			return err
-		}
-	}
-	data := groupKey(key, partData)
-	// The votes stay, under a record that says that there is no state.
-	begin := []shoal.Write{
-		{Key: indexKey(key), Value: wire.Marshal(record{Genesis: head.Genesis, Generation: head.Generation, Restoring: true})},
-		{Key: data, Delete: true, End: next(data)},
-	}
-	if err := a.writer.commit(a.ctx, begin); err != nil { // after what the group had on its way to the disk
+	rec, _, err := a.follows(key, head)
+	if errors.Is(err, errHas) {
+		_, err = io.Copy(io.Discard, s)
 		return err
 	}
+	if err != nil {
+		return err
+	}
+	slot := rec.Slot
+	if len(rec.Genesis) > 0 {
+		slot ^= 1
+	}
+	data := dataKey(key, slot)
+	clear := shoal.Write{Key: data, Delete: true, End: next(data)} // also what an earlier try has left
+	err = a.Table.Commit(false, clear)
+	if err == nil {
+		err = a.receive(data, s)
+	}
+	if err == nil {
+		err = a.replace(key, head, slot)
+	}
+	if err != nil && len(rec.Genesis) == 0 { // nobody may try again
+		_ = a.Table.Commit(false, clear)
+	}
+	if errors.Is(err, errHas) {
+		return nil
+	}
+	return err
+}
+
+// errHas says that a node has all of a state that is offered.
+var errHas = errors.New("it has all of that state")
+
+// receive writes the pieces of a state under a prefix.
+func (a *Agents) receive(prefix []byte, s io.Reader) error {
 	r := bufio.NewReaderSize(s, 64<<10)
 	total := uint64(0)
 	for {
@@ -235,7 +267,7 @@ func (a *Agents) takeIn(key shoal.Key, head consignment, s io.Reader) error {
 		}
 		batch := make([]shoal.Write, len(p.Pairs))
 		for i, kv := range p.Pairs {
-			batch[i] = shoal.Write{Key: append(groupKey(key, partData), kv[0]...), Value: kv[1]}
+			batch[i] = shoal.Write{Key: slices.Concat(prefix, kv[0]), Value: kv[1]}
 		}
 		if err := a.Table.Commit(false, batch...); err != nil {
 			return err
@@ -245,8 +277,47 @@ func (a *Agents) takeIn(key shoal.Key, head consignment, s io.Reader) error {
 			return shoal.E(shoal.Corrupt, "state of an agent", fmt.Sprintf("%d of %d pairs came", total, p.Total), "")
 		}
 		if p.End {
-			break
+			return nil
 		}
 	}
-	return a.Table.Commit(true, a.store.all(key, record{Genesis: head.Genesis, Generation: head.Generation}, st)...)
+}
+
+// replace makes the state in a slot the one that counts, at once with all that belongs to it.
+func (a *Agents) replace(key shoal.Key, head consignment, slot byte) error {
+	had, err := a.hold(key)
+	if err != nil {
+		return err
+	}
+	defer a.letGo(key)
+	if had != nil { // what it has on its way to the disk was promised to nobody
+		had.evict(shoal.E(shoal.Unavailable, "agent "+KeyText(key), "its state is being replaced", "ask another keeper"))
+	}
+	rec, st, err := a.follows(key, head)
+	if err != nil {
+		return err
+	}
+	if len(rec.Genesis) > 0 && rec.Slot == slot {
+		return shoal.E(shoal.Unavailable, "agent "+KeyText(key), "its state was replaced meanwhile", "try again")
+	}
+	old := dataKey(key, slot^1)
+	batch := a.store.all(key, record{Genesis: head.Genesis, Generation: head.Generation, Slot: slot}, st)
+	return a.writer.commit(a.ctx, append(batch, shoal.Write{Key: old, Delete: true, End: next(old)}))
+}
+
+// follows returns what this node has of a group, and what it will have with a state that is offered, which may be nothing
+// new (errHas).
+func (a *Agents) follows(key shoal.Key, head consignment) (record, group.Stored, error) {
+	rec, st, err := a.store.load(key)
+	switch {
+	case err == nil && rec.Generation > head.Generation:
+		err = shoal.E(shoal.Refused, "agent "+KeyText(key), "this node keeps a later generation", "")
+	case err == nil && rec.Generation == head.Generation && st.Mark.Index >= head.Mark.Index:
+		err = errHas
+	case err == nil && rec.Generation == head.Generation:
+		st, err = st.Restored(head.Mark)
+	case err != nil && shoal.KindOf(err) != shoal.NotFound && shoal.KindOf(err) != shoal.Corrupt:
+	default: // also of one that was damaged: only a new member is told to learn
+		st, err = a.join(key, head)
+	}
+	return rec, st, err
 }

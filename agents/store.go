@@ -18,7 +18,8 @@ import (
 //	b            the store: its name, and how often the node began
 //	i KEY        what this node keeps: the record of a group
 //	g KEY h      the group's Hard      g KEY b   its Base      g KEY k   its Mark
-//	g KEY e N    log entry N           g KEY s…  the agent's state, as package turn lays it out
+//	g KEY e N    log entry N           g KEY s…  the agent's state, as package turn lays it out; or g KEY t…, as the
+//	                                             record says: one that is taken in lies beside it until it is whole
 //	d TIME KEY   when the group must be looked at next: a timer, or a message to send again
 //	x KEY        the agent was removed, and never comes back
 //	r KEY        the last member of the group that this node was, and is no more
@@ -56,7 +57,7 @@ type storeRecord struct {
 type record struct {
 	Genesis    []byte `cbor:"g"` // signed
 	Generation uint64 `cbor:"r"`
-	Restoring  bool   `cbor:"w,omitempty"` // the agent's state is on its way: only votes count
+	Slot       byte   `cbor:"t,omitempty"` // where the agent's state lies: 0 or 1
 	Recovery   []byte `cbor:"y,omitempty"` // signed: how this generation began, if not by birth
 	Sealed     uint64 `cbor:"s,omitempty"` // the generation that follows: the state is kept, and not used
 }
@@ -157,9 +158,6 @@ func (s *store) load(k shoal.Key) (r record, st group.Stored, err error) {
 	if err := stored(b, &r); err != nil {
 		return r, st, err
 	}
-	if r.Restoring {
-		return r, st, shoal.E(shoal.NotFound, "agent "+KeyText(k), "its state is on the way to this node", "ask another keeper")
-	}
 	if r.Sealed > 0 {
 		return r, st, sealedOff(k, r)
 	}
@@ -209,7 +207,7 @@ func (s *store) glance(k shoal.Key) (r record, term uint64, m group.Mark, err er
 		v   any
 	}{{indexKey(k), &r}, {groupKey(k, partHard), &h}, {groupKey(k, partMark), &m}} {
 		b, ok, err := s.t.Get(x.key)
-		if err == nil && (!ok || r.Restoring) {
+		if err == nil && !ok {
 			err = shoal.E(shoal.NotFound, "agent "+KeyText(k), "this node does not keep it", "")
 		}
 		if err == nil && r.Sealed > 0 {
@@ -230,25 +228,6 @@ func stored(b []byte, v any) error {
 		return &shoal.Error{Kind: shoal.Corrupt, What: "group", Why: err.Error(), Err: err}
 	}
 	return nil
-}
-
-// votes reads what is left of a group whose state is being replaced: its votes, and the mark of the state
-// that it had.
-func (s *store) votes(k shoal.Key, r record) (group.Stored, error) {
-	st := group.Stored{Generation: r.Generation}
-	for part, v := range map[byte]any{partHard: &st.Hard, partBase: &st.Base, partMark: &st.Mark} {
-		b, ok, err := s.t.Get(groupKey(k, part))
-		if err != nil {
-			return st, err
-		}
-		if ok {
-			if err := stored(b, v); err != nil {
-				return st, err
-			}
-		}
-	}
-	st.Mark.Index = 0 // that state is gone
-	return st, nil
 }
 
 // leaving returns the writes that end this node's part in a group, as a member.
@@ -339,7 +318,10 @@ type reader interface {
 
 var _ turn.View = state{}
 
-func (s *store) state(k shoal.Key) state { return state{s.t, groupKey(k, partData)} }
+func (s *store) state(k shoal.Key, r record) state { return state{s.t, dataKey(k, r.Slot)} }
+
+// dataKey begins the keys of an agent's state in a slot.
+func dataKey(k shoal.Key, slot byte) []byte { return groupKey(k, partData+slot) }
 
 func (s state) key(k []byte) []byte {
 	return append(append(make([]byte, 0, len(s.prefix)+len(k)), s.prefix...), k...)

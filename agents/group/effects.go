@@ -208,6 +208,10 @@ func (g *Group) send(r response) {
 		}
 	case raftpb.MsgHeartbeatResp:
 		h.echo, h.echoOf = g.lease.echoTo(to)
+	case raftpb.MsgPreVoteResp, raftpb.MsgVoteResp:
+		if !r.m.GetReject() {
+			g.yield()
+		}
 	}
 	g.post(h, r.m)
 }

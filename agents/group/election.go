@@ -14,6 +14,7 @@ type liveness struct {
 	peers    map[shoal.PeerID]peer
 	heard    Instant // from the leader
 	electAt  Instant // 0: not at all
+	yieldTo  Instant // until then another's candidature has precedence; 0: nobody's
 	attempts int
 	direct   bool    // the next attempt asks for votes at once, not first whether there would be any
 	slept    uint64  // the newest term whose leader went to sleep
@@ -88,8 +89,20 @@ func (g *Group) suspectLeader() {
 	g.electBy(max(g.now, g.withheld()) + g.delay(last))
 }
 
+// yield gives precedence to a candidate who was promised this member's vote, once until this member's own turn comes: where a
+// thousand groups elect at once, an answer takes longer than candidates are apart, and each would take the other's vote away.
+func (g *Group) yield() {
+	if g.alive.yieldTo == 0 {
+		g.alive.yieldTo = g.now.Add(g.cfg.Lease/2) + Instant(g.rng.Int64N(int64(g.cfg.Stagger)))
+		if g.alive.electAt > 0 {
+			g.alive.electAt = max(g.alive.electAt, g.alive.yieldTo)
+		}
+	}
+}
+
 // electBy has this member campaign at t, or at what was set before if that is sooner.
 func (g *Group) electBy(t Instant) {
+	t = max(t, g.alive.yieldTo)
 	if g.alive.electAt == 0 || t < g.alive.electAt {
 		g.alive.electAt = t
 	}
@@ -157,6 +170,7 @@ func (g *Group) elect() {
 		return
 	}
 	g.alive.attempts++
+	g.alive.yieldTo = 0
 	g.alive.electAt = g.now + g.delay(0) + Instant(min(g.alive.attempts, 4))*Instant(g.cfg.Lease/4)
 	if g.alive.direct {
 		g.alive.direct = false
@@ -169,7 +183,7 @@ func (g *Group) elect() {
 // heard notes a sign of life from the leader.
 func (g *Group) heardLeader() {
 	g.alive.heard, g.alive.attempts = g.now, 0
-	g.alive.electAt, g.alive.direct = 0, false
+	g.alive.electAt, g.alive.yieldTo, g.alive.direct = 0, 0, false
 	if g.votes() {
 		i := slices.IndexFunc(g.conf.Members, func(m Member) bool { return m.ID == g.cfg.Self })
 		g.alive.electAt = g.now.Add(g.cfg.Silence) + Instant(i)*Instant(g.cfg.Stagger)
