@@ -38,6 +38,7 @@ type Agents struct {
 	awake    map[shoal.Key]*actor
 	loading  map[shoal.Key]chan struct{} // those that are being read from the disk
 	held     map[shoal.Key]bool          // those whose state is being replaced or removed
+	clerks   map[shoal.PeerID]*clerk     // of owners
 	coming   map[shoal.Key]*intake       // those whose state is being taken in
 	promises map[shoal.Key]group.Promise // of groups that left memory, until they are over
 	sick     map[shoal.Key]error         // quarantined
@@ -78,7 +79,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		names:    names{list: map[string]known{}, keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
 		logs:     logs{list: map[shoal.Key]*pages{}},
 		stores:   stores{list: map[shoal.PeerID]said{}},
-		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
+		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{}, clerks: map[shoal.PeerID]*clerk{},
 		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
 		sick: map[shoal.Key]error{}, told: map[shoal.Key]group.Instant{},
 	}

@@ -179,8 +179,8 @@ func (a *Agents) List(ctx context.Context, owner shoal.PeerID, after string, lim
 	return list, a.askDirectory(ctx, owner, "list", directory.Question{After: after, Limit: limit}, true, &list)
 }
 
-// Create has an agent be born: its name is taken first, by compare-and-swap; then its keepers are told; then
-// the name says that it lives. Exists: the name has another agent.
+// Create has an agent be born: its name is taken first, by compare-and-swap; then its keepers are told. That it lives the
+// name says a moment later: until then whoever looks it up finishes the birth, which changes nothing. Exists: the name has another agent.
 func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) {
 	what := "create agent " + o.Name
 	if o.Replicas == 0 {
@@ -237,14 +237,14 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 		g.Keepers = g.Keepers[:begin]
 	}
 	sealed, key := g.seal(a.Key)
-	var e directory.Entry
-	if err := a.askDirectory(ctx, owner, "birth", directory.Question{Name: o.Name, Key: []byte(key), Genesis: sealed}, false, &e); err != nil {
+	e, err := a.enter(ctx, owner, "birth", directory.Question{Name: o.Name, Key: []byte(key), Genesis: sealed})
+	if err != nil {
 		return nil, shoal.Wrap(shoal.Unavailable, what, err)
 	}
 	if string(e.Key) != string(key) {
-		return nil, a.taken(ctx, owner, what, &e)
+		return nil, a.taken(ctx, owner, what, e)
 	}
-	born, err := a.finish(ctx, owner, &e)
+	born, err := a.finish(ctx, owner, e)
 	return born, shoal.Wrap(shoal.Unavailable, what, err)
 }
 
@@ -273,9 +273,7 @@ func (a *Agents) finish(ctx context.Context, owner shoal.PeerID, e *directory.En
 	if err := a.birth(ctx, g, e.Genesis); err != nil {
 		return nil, err
 	}
-	if err := a.askDirectory(ctx, owner, "live", directory.Question{Name: e.Name, Key: e.Key}, false, nil); err != nil {
-		return nil, err
-	}
+	a.file(owner, "live", directory.Question{Name: e.Name, Key: e.Key})
 	c := &Created{Key: KeyText(key), Name: e.Name, Note: shortOf(g.Replicas, len(g.Keepers))}
 	for _, k := range g.Keepers {
 		c.Keepers = append(c.Keepers, k.Peer)
@@ -355,6 +353,12 @@ func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) err
 		return err
 	}
 	if _, ok, err := a.Table.Get(indexKey(key)); err != nil || ok {
+		return err
+	}
+	if was, err := a.store.removed(key); err != nil || was > 0 {
+		if err == nil { // a birth that comes late must not bring the first history back
+			err = shoal.E(shoal.Refused, what, "this node kept it, and was replaced", "")
+		}
 		return err
 	}
 	if err := a.keepCode(ctx, g.Code, from); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -109,6 +110,46 @@ func TestNames(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTogether asks several questions in one turn: each is answered as it would be alone, one after the other.
+func TestTogether(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		one, all := state{}, state{}
+		var parts []Part
+		var want []Outcome
+		for range rapid.IntRange(1, MaxParts).Draw(t, "parts") {
+			p := Part{
+				Method: rapid.SampledFrom([]string{"birth", "live", "remove"}).Draw(t, "method"),
+				Question: Question{
+					Name: rapid.SampledFrom([]string{"a", "b", "c/d"}).Draw(t, "name"),
+					Key:  []byte(rapid.SampledFrom([]string{"k1", "k2"}).Draw(t, "key")), Genesis: []byte("g"),
+				},
+			}
+			var o Outcome
+			err := error(shoal.E(shoal.Invalid, "directory", `"remove" is not asked together with others`, ""))
+			if p.Method != "remove" {
+				o.Entry, err = ask(one, p.Method, p.Question)
+			}
+			if err != nil {
+				o = Outcome{Failure: wire.FromError(err)}
+			}
+			parts, want = append(parts, p), append(want, o)
+		}
+		inst, _ := Behaviour{}.Open(context.Background())
+		got, err := inst.Turn(context.Background(), &shoal.Turn{
+			Method: "together", Payload: wire.Marshal(Question{Each: parts}), State: all, Now: time.UnixMilli(1),
+		})
+		if err != nil || !bytes.Equal(got, wire.Marshal(want)) {
+			t.Fatalf("%v: %v, want %v, %v", parts, got, want, err)
+		}
+		if !maps.EqualFunc(one, all, bytes.Equal) {
+			t.Fatalf("the state is %v, want %v", all, one)
+		}
+	})
+	if _, err := ask(state{}, "together", Question{Each: make([]Part, MaxParts+1)}); shoal.KindOf(err) != shoal.Invalid {
+		t.Error("too many questions:", err)
+	}
 }
 
 func TestList(t *testing.T) {
