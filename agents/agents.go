@@ -33,12 +33,13 @@ type Agents struct {
 	names    names
 	logs     logs
 	stores   stores
+	clerks   each[directory.Part, directory.Outcome] // by owner
+	midwives each[[]byte, *wire.Error]               // by keeper
 
 	mu       sync.Mutex
 	awake    map[shoal.Key]*actor
 	loading  map[shoal.Key]chan struct{} // those that are being read from the disk
 	held     map[shoal.Key]bool          // those whose state is being replaced or removed
-	clerks   map[shoal.PeerID]*clerk     // of owners
 	coming   map[shoal.Key]*intake       // those whose state is being taken in
 	promises map[shoal.Key]group.Promise // of groups that left memory, until they are over
 	sick     map[shoal.Key]error         // quarantined
@@ -79,11 +80,12 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		names:    names{list: map[string]known{}, keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
 		logs:     logs{list: map[shoal.Key]*pages{}},
 		stores:   stores{list: map[shoal.PeerID]said{}},
-		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{}, clerks: map[shoal.PeerID]*clerk{},
+		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
 		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
 		sick: map[shoal.Key]error{}, told: map[shoal.Key]group.Instant{},
 	}
 	a.begun = a.instant()
+	a.newClerks()
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.post = newPost(a.ctx, a)
 	a.work.Go(func() { a.writer.run(a.ctx) })

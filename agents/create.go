@@ -9,7 +9,6 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
-	"github.com/shoal-fabric/shoal/agents/group"
 	"github.com/shoal-fabric/shoal/wire"
 )
 
@@ -273,7 +272,7 @@ func (a *Agents) finish(ctx context.Context, owner shoal.PeerID, e *directory.En
 	if err := a.birth(ctx, g, e.Genesis); err != nil {
 		return nil, err
 	}
-	a.file(owner, "live", directory.Question{Name: e.Name, Key: e.Key})
+	a.clerks.at(string(owner)).file(directory.Part{Method: "live", Question: directory.Question{Name: e.Name, Key: e.Key}})
 	c := &Created{Key: KeyText(key), Name: e.Name, Note: shortOf(g.Replicas, len(g.Keepers))}
 	for _, k := range g.Keepers {
 		c.Keepers = append(c.Keepers, k.Peer)
@@ -292,90 +291,6 @@ func shortOf(want, have int) string {
 		return fmt.Sprintf("1 of %d keepers: lost with its machine; others are added as members join", want)
 	}
 	return fmt.Sprintf("%d of %d keepers; others are added as members join", have, want)
-}
-
-// birth tells the first keepers; it is done when a majority has the agent on disk.
-func (a *Agents) birth(ctx context.Context, g *Genesis, sealed []byte) error {
-	errs := make(chan error, len(g.Keepers))
-	for _, k := range g.Keepers {
-		a.work.Go(func() {
-			if k.Peer == a.Peers.Self() {
-				errs <- a.bear(ctx, a.Peers.Self(), sealed)
-				return
-			}
-			ask, cancel := context.WithTimeout(ctx, birthTime)
-			defer cancel()
-			_, err := a.Peers.Ask(ask, k.Peer, "agents.birth", sealed)
-			if err != nil {
-				a.stores.forget(k.Peer)
-			}
-			errs <- err
-		})
-	}
-	ok, last := 0, error(nil)
-	for range g.Keepers {
-		if err := <-errs; err != nil {
-			last = err
-		} else {
-			ok++
-		}
-	}
-	if ok > len(g.Keepers)/2 {
-		return nil
-	}
-	return shoal.Wrap(shoal.Unavailable, fmt.Sprintf("%d of its %d keepers have it", ok, len(g.Keepers)), last)
-}
-
-// birthTime bounds what one keeper needs for a birth: above all to fetch the module.
-const birthTime = 20 * time.Second
-
-func (a *Agents) onBirth(ctx context.Context, from shoal.PeerID, sealed []byte) ([]byte, error) {
-	return nil, a.bear(ctx, from, sealed)
-}
-
-// bear makes this node a keeper of an agent that is being born. Repeating it is no error.
-func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed []byte) error {
-	g, key, signer, err := openGenesis(a.Members.Fabric(), sealed)
-	if err != nil {
-		return err
-	}
-	what := "birth of " + g.Name
-	if signer != g.Owner && signer != from && !a.member(signer) { // whoever asks is a member: the gate saw to it
-		return shoal.E(shoal.Refused, what, "signed by nobody of this fabric", "")
-	}
-	if !slices.Contains(g.Keepers, group.Keeper{Peer: a.Peers.Self(), Store: a.store.name}) {
-		return shoal.E(shoal.Refused, what, "this node's disk is not the one that was asked", "create the agent anew")
-	}
-	if gone, err := a.store.gone(key); err != nil || gone {
-		if err == nil {
-			err = shoal.E(shoal.Refused, what, "an agent with that key was removed", "create it anew")
-		}
-		return err
-	}
-	if _, ok, err := a.Table.Get(indexKey(key)); err != nil || ok {
-		return err
-	}
-	if was, err := a.store.removed(key); err != nil || was > 0 {
-		if err == nil { // a birth that comes late must not bring the first history back
-			err = shoal.E(shoal.Refused, what, "this node kept it, and was replaced", "")
-		}
-		return err
-	}
-	if err := a.keepCode(ctx, g.Code, from); err != nil {
-		return shoal.Wrap(shoal.Unavailable, what, err)
-	}
-	st := group.Birth(g.Keepers)
-	if err := a.writer.commit(a.ctx, a.store.born(key, record{Genesis: sealed, Generation: st.Generation}, st)); err != nil {
-		return err
-	}
-	a.work.Go(func() { // so that a first call, or a takeover, need not wait for it
-		ctx, cancel := context.WithTimeout(a.ctx, time.Minute)
-		defer cancel()
-		if _, err := a.behaviour(ctx, g.Code); err != nil && ctx.Err() == nil {
-			a.cfg.Log.Warn("agent: its code is not ready here", "agent", g.Name, "err", err)
-		}
-	})
-	return a.Directory.Provide(a.ctx, a.placesOf(g, key)...)
 }
 
 func (a *Agents) member(p shoal.PeerID) bool {
