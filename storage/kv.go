@@ -22,7 +22,7 @@ func openPebble(fsys vfs.FS, dir string, log *slog.Logger, broken *fault) (*pebb
 	o := &pebble.Options{
 		FS:                 lockedFS{fsys},
 		FormatMajorVersion: pebble.FormatNewest,
-		CacheSize:          8 << 20,
+		CacheSize:          16 << 20, // of which memtables take up to half
 		MemTableSize:       4 << 20,
 		MaxOpenFiles:       128,
 		Logger:             &logger{log: log, broken: broken},
