@@ -168,7 +168,7 @@ func (a *Agents) bear(ctx context.Context, from shoal.PeerID, sealed [][]byte) [
 
 // mayBear opens a genesis and says whether this node may be a keeper of its agent; nil: it is one.
 func (a *Agents) mayBear(ctx context.Context, from shoal.PeerID, sealed []byte) (*Genesis, shoal.Key, error) {
-	g, key, signer, err := openGenesis(a.Members.Fabric(), sealed)
+	g, key, signer, err := a.opened(from, sealed)
 	if err != nil {
 		return nil, "", err
 	}
@@ -197,6 +197,15 @@ func (a *Agents) mayBear(ctx context.Context, from shoal.PeerID, sealed []byte) 
 		return nil, "", shoal.Wrap(shoal.Unavailable, what, err)
 	}
 	return g, key, nil
+}
+
+// opened opens a genesis; what this node tells itself it has made, or opened, before.
+func (a *Agents) opened(from shoal.PeerID, sealed []byte) (*Genesis, shoal.Key, shoal.PeerID, error) {
+	if from != a.Peers.Self() {
+		return openGenesis(a.Members.Fabric(), sealed)
+	}
+	g, err := readGenesis(sealed)
+	return g, keyOf(sealed), from, err
 }
 
 // warm makes code ready, so that a first call, or a takeover, need not wait for it.

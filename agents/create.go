@@ -243,7 +243,7 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	if string(e.Key) != string(key) {
 		return nil, a.taken(ctx, owner, what, e)
 	}
-	born, err := a.finish(ctx, owner, e)
+	born, err := a.bringUp(ctx, owner, &g, key, sealed)
 	return born, shoal.Wrap(shoal.Unavailable, what, err)
 }
 
@@ -269,16 +269,21 @@ func (a *Agents) finish(ctx context.Context, owner shoal.PeerID, e *directory.En
 	if err != nil {
 		return nil, err
 	}
-	if err := a.birth(ctx, g, e.Genesis); err != nil {
+	return a.bringUp(ctx, owner, g, key, e.Genesis)
+}
+
+// bringUp has the keepers of a name that is taken bear its agent.
+func (a *Agents) bringUp(ctx context.Context, owner shoal.PeerID, g *Genesis, key shoal.Key, sealed []byte) (*Created, error) {
+	if err := a.birth(ctx, g, sealed); err != nil {
 		return nil, err
 	}
-	a.clerks.at(string(owner)).file(directory.Part{Method: "live", Question: directory.Question{Name: e.Name, Key: e.Key}})
-	c := &Created{Key: KeyText(key), Name: e.Name, Note: shortOf(g.Replicas, len(g.Keepers))}
+	a.clerks.at(string(owner)).file(directory.Part{Method: "live", Question: directory.Question{Name: g.Name, Key: []byte(key)}})
+	c := &Created{Key: KeyText(key), Name: g.Name, Note: shortOf(g.Replicas, len(g.Keepers))}
 	for _, k := range g.Keepers {
 		c.Keepers = append(c.Keepers, k.Peer)
 	}
 	a.places.note(key, place{Keepers: c.Keepers, Order: order{Generation: 1}})
-	a.names.note(string(owner)+"/"+e.Name, key)
+	a.names.note(string(owner)+"/"+g.Name, key)
 	return c, nil
 }
 
