@@ -58,6 +58,7 @@ type actor struct {
 	inst        shoal.Instance   // of turns; only the worker uses it
 	instEpoch   uint64           // whose turns it remembers; 0: it is spoilt
 	readers     []shoal.Instance // of reads, idle
+	spare       *spare           // being opened; nil: none is
 }
 
 // waiting is a turn that was proposed. done is told, once, what came of it; nil: it happened.
@@ -382,6 +383,7 @@ func (x *actor) lead(l group.Leadership) {
 	x.unlead()
 	x.epoch = l.Epoch
 	if !l.Leading {
+		x.unprepare()
 		return
 	}
 	x.open = true
@@ -453,6 +455,7 @@ func (x *actor) leave(why error) {
 	x.dead = why
 	x.timer.Stop()
 	x.unlead()
+	x.unprepare()
 	close(x.changed)
 	for id, ch := range x.reads {
 		delete(x.reads, id)

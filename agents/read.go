@@ -79,11 +79,8 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 // broken. It returns the instance.
 func (x *actor) look(ctx context.Context, q *question, inst shoal.Instance, epoch uint64, v turn.View) (shoal.Instance, []byte, error) {
 	if inst == nil || inst.Broken() {
-		code, err := x.behaviour(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		if inst, err = code.Open(ctx); err != nil {
+		var err error
+		if inst, err = x.another(ctx); err != nil {
 			return nil, nil, err
 		}
 	}

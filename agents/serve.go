@@ -116,6 +116,7 @@ func (x *actor) leads(ctx context.Context) (*answer, error) {
 			x.mu.Unlock()
 			return at, nil
 		}
+		x.prepare()
 		x.flush()
 		ch, open := x.changed, x.open
 		x.mu.Unlock()

@@ -273,16 +273,25 @@ func (x *actor) instance(ctx context.Context, epoch uint64) (shoal.Instance, err
 		x.inst.Close()
 		x.inst = nil
 	}
+	inst, err := x.another(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x.inst = inst
+	x.instEpoch = epoch
+	return x.inst, nil
+}
+
+// another returns an instance that has seen nothing.
+func (x *actor) another(ctx context.Context) (shoal.Instance, error) {
+	if inst := x.spared(ctx); inst != nil {
+		return inst, nil
+	}
 	code, err := x.behaviour(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if x.inst, err = code.Open(ctx); err != nil {
-		x.inst = nil
-		return nil, err
-	}
-	x.instEpoch = epoch
-	return x.inst, nil
+	return code.Open(ctx)
 }
 
 // behaviour returns the agent's code, made ready when it is first asked for.
