@@ -75,9 +75,9 @@ func New(cfg Config, d Deps) (*Agents, error) {
 	}
 	a := &Agents{
 		Deps: d, cfg: cfg.withDefaults(), store: s, writer: newWriter(d.Table, func() int64 { return int64(d.Boottime()) }),
-		places:   places{list: map[shoal.Key]*place{}},
+		places:   newPlaces(),
 		sessions: sessions{unique: hex.EncodeToString(random(6)), list: map[shoal.Key]*callSession{}},
-		names:    names{list: map[string]known{}, keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
+		names:    names{list: recent[string, known](maxNames), keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
 		logs:     logs{list: map[shoal.Key]*pages{}},
 		stores:   stores{list: map[shoal.PeerID]said{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
@@ -111,9 +111,10 @@ func New(cfg Config, d Deps) (*Agents, error) {
 // Run announces what this node keeps, wakes what is due and puts to sleep what is not used, until ctx ends.
 func (a *Agents) Run(ctx context.Context) error {
 	a.announceAll(ctx)
-	tick := time.NewTicker(min(time.Second, a.cfg.Idle/4))
+	pause := min(time.Second, a.cfg.Idle/4)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	seen, looked := "", a.instant()
+	s := surveyor{a: a, at: a.instant()}
 	for {
 		select {
 		case <-ctx.Done():
@@ -122,10 +123,7 @@ func (a *Agents) Run(ctx context.Context) error {
 		}
 		a.tend()
 		a.learnOwner(ctx)
-		if now, r := a.instant(), a.roster(); r != seen || now > looked.Add(a.cfg.Replace) {
-			seen, looked = r, now
-			a.survey()
-		}
+		s.turn(pause / 5)
 	}
 }
 

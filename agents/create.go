@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
 	"github.com/shoal-fabric/shoal/wire"
@@ -33,7 +35,7 @@ type Created struct {
 // names remembers keys of names, and directories of owners.
 type names struct {
 	mu     sync.Mutex
-	list   map[string]known
+	list   *simplelru.LRU[string, known]
 	keys   map[string]shoal.Key // as they are written, and what that means
 	owners map[shoal.PeerID]shoal.Key
 }
@@ -46,7 +48,7 @@ type known struct {
 const (
 	nameLife = 10 * time.Second // a name may get another key: after so long it is looked up again
 	nameWait = 2 * time.Second  // for that, and until the next try
-	maxNames = 1 << 14
+	maxNames = 1 << 12
 	maxKeys  = 1 << 10
 )
 
@@ -71,7 +73,7 @@ func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
 	}
 	full := string(owner) + "/" + name
 	a.names.mu.Lock()
-	k, ok := a.names.list[full]
+	k, ok := a.names.list.Get(full)
 	a.names.mu.Unlock()
 	if ok && time.Since(k.at) < nameLife {
 		return k.key, nil
@@ -105,18 +107,15 @@ func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
 func (n *names) note(full string, key shoal.Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.list) >= maxNames {
-		clear(n.list)
-	}
-	n.list[full] = known{key, time.Now()}
+	n.list.Add(full, known{key, time.Now()})
 }
 
 // keep has a name that could not be looked up hold for a little longer.
 func (n *names) keep(full string, key shoal.Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if k, ok := n.list[full]; ok && k.key == key {
-		n.list[full] = known{key, time.Now().Add(nameWait - nameLife)}
+	if k, ok := n.list.Peek(full); ok && k.key == key {
+		n.list.Add(full, known{key, time.Now().Add(nameWait - nameLife)})
 	}
 }
 
@@ -140,10 +139,7 @@ func (n *names) renamed(agent string, root shoal.PeerID) bool {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	full := string(owner) + "/" + name
-	_, ok := n.list[full]
-	delete(n.list, full)
-	return ok
+	return n.list.Remove(string(owner) + "/" + name)
 }
 
 // askDirectory asks an owner's directory.
@@ -282,7 +278,7 @@ func (a *Agents) bringUp(ctx context.Context, owner shoal.PeerID, g *Genesis, ke
 	for _, k := range g.Keepers {
 		c.Keepers = append(c.Keepers, k.Peer)
 	}
-	a.places.note(key, place{Keepers: c.Keepers, Order: order{Generation: 1}})
+	a.places.made(key, place{Keepers: c.Keepers, Order: order{Generation: 1}})
 	a.names.note(string(owner)+"/"+g.Name, key)
 	return c, nil
 }

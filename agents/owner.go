@@ -3,6 +3,7 @@ package agents
 import (
 	"context"
 	"crypto/ed25519"
+	"iter"
 	"strings"
 	"time"
 
@@ -119,20 +120,30 @@ func (a *Agents) placesOf(g *Genesis, key shoal.Key) []shoal.Key {
 
 // ownerPlaces are those keys for the directories that are kept here.
 func (a *Agents) ownerPlaces() (list []shoal.Key) {
-	for p, err := range a.Table.Scan([]byte{atOwner}, []byte{atOwner + 1}) {
-		if err != nil {
-			return list
-		}
-		owner := shoal.PeerID(p.Key[1:])
-		r, err := openOwner(a.Members.Fabric(), owner, p.Value)
-		if err != nil {
-			continue
-		}
-		if _, ok, err := a.Table.Get(indexKey(shoal.Key(r.Directory))); err == nil && ok {
-			list = append(list, ownerPlace(a.Members.Fabric(), owner))
-		}
+	for _, owner := range a.directories() {
+		list = append(list, ownerPlace(a.Members.Fabric(), owner))
 	}
 	return list
+}
+
+// directories yields those that are kept here, and whose they are.
+func (a *Agents) directories() iter.Seq2[shoal.Key, shoal.PeerID] {
+	return func(yield func(shoal.Key, shoal.PeerID) bool) {
+		for p, err := range a.Table.Scan([]byte{atOwner}, []byte{atOwner + 1}) {
+			if err != nil {
+				return
+			}
+			owner := shoal.PeerID(p.Key[1:])
+			r, err := openOwner(a.Members.Fabric(), owner, p.Value)
+			if err != nil {
+				continue
+			}
+			key := shoal.Key(r.Directory)
+			if _, ok, err := a.Table.Get(indexKey(key)); err == nil && ok && !yield(key, owner) {
+				return
+			}
+		}
+	}
 }
 
 // ownerOf takes the owner out of the name of an agent that is to be made.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/shoal-fabric/shoal"
 )
 
@@ -35,48 +37,91 @@ func (o order) less(p order) bool {
 
 // places remembers where agents were found: the newest belief for each, the least used forgotten.
 type places struct {
-	mu   sync.Mutex
-	list map[shoal.Key]*place
+	mu    sync.Mutex
+	list  *simplelru.LRU[shoal.Key, place]
+	fresh *simplelru.LRU[shoal.Key, place]           // of agents that were made here, and not called yet
+	peers *simplelru.LRU[shoal.PeerID, shoal.PeerID] // whose names all places share
 }
 
-const maxPlaces = 1 << 16
+const (
+	maxPlaces = 1 << 14
+	maxFresh  = 1 << 10 // whoever makes a million agents need not know all of them
+	maxPeers  = 1 << 10
+)
+
+// recent is a map of what was used last: the least used entry makes room for a new one.
+func recent[K comparable, V any](most int) *simplelru.LRU[K, V] {
+	l, _ := simplelru.NewLRU[K, V](most, nil) // it fails for no size above 0
+	return l
+}
+
+func newPlaces() places {
+	return places{
+		list: recent[shoal.Key, place](maxPlaces), fresh: recent[shoal.Key, place](maxFresh),
+		peers: recent[shoal.PeerID, shoal.PeerID](maxPeers),
+	}
+}
 
 func (p *places) get(key shoal.Key) (place, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if at := p.list[key]; at != nil {
-		return *at, true
+	return p.of(key)
+}
+
+// of is get; the caller holds mu.
+func (p *places) of(key shoal.Key) (place, bool) {
+	at, ok := p.list.Get(key)
+	if !ok {
+		if at, ok = p.fresh.Peek(key); ok {
+			p.fresh.Remove(key)
+			p.list.Add(key, at)
+		}
 	}
-	return place{}, false
+	return at, ok
+}
+
+// made notes where an agent is that was made just now.
+func (p *places) made(key shoal.Key, at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.list.Contains(key) { // else it is known better
+		p.fresh.Add(key, p.shared(at))
+	}
 }
 
 func (p *places) note(key shoal.Key, at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.list[key]
-	if old != nil && at.Order.less(old.Order) {
+	old, ok := p.of(key)
+	if ok && at.Order.less(old.Order) {
 		return
 	}
-	if old != nil && len(at.Keepers) == 0 {
+	if ok && len(at.Keepers) == 0 {
 		at.Keepers = old.Keepers
 	}
-	if old == nil && len(p.list) >= maxPlaces {
-		for k := range p.list { // any
-			delete(p.list, k)
-			break
+	p.list.Add(key, p.shared(at))
+}
+
+// shared returns a place without names of its own: each message brings the same few peers anew. The caller holds mu.
+func (p *places) shared(at place) place {
+	name := func(id shoal.PeerID) shoal.PeerID {
+		if known, ok := p.peers.Get(id); ok {
+			return known
 		}
+		p.peers.Add(id, id)
+		return id
 	}
-	p.list[key] = &at
+	at.Leader = name(at.Leader)
+	at.Keepers = slices.Clone(at.Keepers)
+	for i, k := range at.Keepers {
+		at.Keepers[i] = name(k)
+	}
+	return at
 }
 
 // moved notes what a keeper said who does not lead.
 func (p *places) moved(key shoal.Key, from shoal.PeerID, at place) {
-	p.mu.Lock()
-	old := p.list[key]
-	if old != nil && old.Leader == from {
-		old.Leader = ""
-	}
-	p.mu.Unlock()
+	p.failed(key, from)
 	if at.Leader == from {
 		at.Leader = ""
 	}
@@ -85,19 +130,21 @@ func (p *places) moved(key shoal.Key, from shoal.PeerID, at place) {
 	}
 }
 
-// failed notes that a peer cannot be reached.
+// failed notes that a peer does not lead an agent, as far as can be seen.
 func (p *places) failed(key shoal.Key, peer shoal.PeerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if old := p.list[key]; old != nil && old.Leader == peer {
+	if old, ok := p.of(key); ok && old.Leader == peer {
 		old.Leader = ""
+		p.list.Add(key, old)
 	}
 }
 
 func (p *places) forget(key shoal.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.list, key)
+	p.list.Remove(key)
+	p.fresh.Remove(key)
 }
 
 // target chooses whom to ask next: the leader if one is known, and as of when, else the keeper asked least so far.

@@ -175,7 +175,7 @@ func TestOwners(t *testing.T) {
 				continue
 			}
 			n.names.mu.Lock()
-			_, known := n.names.list[string(owner)+"/hits"]
+			known := n.names.list.Contains(string(owner) + "/hits")
 			n.names.mu.Unlock()
 			begin := time.Now()
 			_, err := n.call(string(owner)+"/hits", "get", "")

@@ -55,7 +55,7 @@ func (a *Agents) Remove(ctx context.Context, agent string) error {
 func (n *names) forget(full string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.list, full)
+	n.list.Remove(full)
 }
 
 // onRemove forgets an agent's state, and keeps in mind that it is gone.

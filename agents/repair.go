@@ -116,72 +116,118 @@ func (a *Agents) roster() string {
 	return s
 }
 
-// survey wakes those groups that have too few keepers, or a dead one, when there are members that could
-// help: directories first. Each is woken by its first keeper that lives.
-func (a *Agents) survey() {
-	var later []shoal.Key
-	wake := func(k shoal.Key) {
-		x, err := a.get(k)
-		if err != nil {
-			return
-		}
-		x.event(func(g *group.Group, now group.Instant) {
-			if !x.open {
-				_ = g.Campaign(now)
+// surveyor looks through what this node keeps, for groups that have too few keepers, or a dead one, when there are
+// members that could help: after each change of who is alive, and now and then. It looks at a part at a time, since it
+// may be a million, and does not begin anew before it is through: who is last must come to his turn.
+type surveyor struct {
+	a    *Agents
+	seen string        // who was alive last
+	due  bool          // that has changed since it began
+	at   group.Instant // when it began
+	next []byte        // where it goes on; nil: it is through
+}
+
+// turn goes on for a while, or a little longer.
+func (s *surveyor) turn(most time.Duration) {
+	l := s.a.looker()
+	if r := s.a.roster(); r != s.seen { // directories first
+		s.seen, s.due = r, true
+		for k := range s.a.directories() {
+			if b, ok, err := s.a.Table.Get(indexKey(k)); err == nil && ok && l.lacks(kept{k, b}) {
+				s.a.bestir(k)
 			}
-		})
+		}
 	}
-	members := a.look()
-	stay := a.staying(members)
-	var again [][]byte // recoveries whose former keepers may be back
-	for kept, err := range a.store.records() {
-		if err != nil {
+	if s.next == nil {
+		now := s.a.instant()
+		if !s.due && now <= s.at.Add(s.a.cfg.Replace) {
 			return
 		}
-		k := kept.key
-		mark, err := a.store.mark(k)
+		s.due, s.at, s.next = false, now, indexKey("")
+	}
+	var later []shoal.Key
+	end := time.Now().Add(most)
+	next := s.next
+	s.next = nil
+	for k, err := range s.a.store.records(next) {
 		if err != nil {
-			continue
+			s.a.cfg.Log.Error("agents: survey of what is kept", "err", err)
+			break
 		}
-		c := mark.Conf
-		i := slices.IndexFunc(c.Members, func(m group.Member) bool {
-			return members[m.Peer] == shoal.Alive && m.Role != group.Learner
-		})
-		if i < 0 || c.Members[i].Peer != a.Peers.Self() {
-			continue // another does it
+		if l.lacks(k) {
+			later = append(later, k.key)
 		}
-		var rec record
-		if err := stored(kept.record, &rec); err != nil || rec.Sealed > 0 {
-			continue
-		}
-		if len(rec.Recovery) > 0 {
-			again = append(again, rec.Recovery)
-		}
-		g, err := readGenesis(rec.Genesis)
-		if err != nil {
-			continue
-		}
-		w := keepers.Lacks(c, g.Replicas, stay.free(c), func(p shoal.PeerID) bool {
-			s := members[p]
-			return s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
-		})
-		switch {
-		case w.None():
-		case g.Code == DirectoryCode:
-			wake(k)
-		default:
-			later = append(later, k)
+		if !time.Now().Before(end) {
+			s.next = append(indexKey(k.key), 0)
+			break
 		}
 	}
-	for _, sealed := range again {
-		if r, _, _, err := a.openRecovery(a.Peers.Self(), sealed); err == nil {
-			a.work.Go(func() { a.sealFormer(sealed, r) })
+	for _, sealed := range l.again {
+		if r, _, _, err := s.a.openRecovery(s.a.Peers.Self(), sealed); err == nil {
+			s.a.work.Go(func() { s.a.sealFormer(sealed, r) })
 		}
 	}
 	for _, k := range later {
-		if a.ctx.Err() != nil {
+		if s.a.ctx.Err() != nil {
 			return
 		}
-		wake(k)
+		s.a.bestir(k)
 	}
+}
+
+// bestir wakes a group, which then sees to it itself.
+func (a *Agents) bestir(k shoal.Key) {
+	x, err := a.get(k)
+	if err != nil {
+		return
+	}
+	x.event(func(g *group.Group, now group.Instant) {
+		if !x.open {
+			_ = g.Campaign(now)
+		}
+	})
+}
+
+// looker judges what is kept, by who is alive at one moment.
+type looker struct {
+	a             *Agents
+	members, stay fleet
+	again         [][]byte // recoveries whose former keepers may be back
+}
+
+func (a *Agents) looker() *looker {
+	l := &looker{a: a, members: a.look()}
+	l.stay = a.staying(l.members)
+	return l
+}
+
+// lacks reports whether a group must be woken here, as its first keeper that lives is this node.
+func (l *looker) lacks(k kept) bool {
+	mark, err := l.a.store.mark(k.key)
+	if err != nil {
+		return false
+	}
+	c := mark.Conf
+	i := slices.IndexFunc(c.Members, func(m group.Member) bool {
+		return l.members[m.Peer] == shoal.Alive && m.Role != group.Learner
+	})
+	if i < 0 || c.Members[i].Peer != l.a.Peers.Self() {
+		return false // another does it
+	}
+	var rec record
+	if err := stored(k.record, &rec); err != nil || rec.Sealed > 0 {
+		return false
+	}
+	if len(rec.Recovery) > 0 {
+		l.again = append(l.again, rec.Recovery)
+	}
+	g, err := readGenesis(rec.Genesis)
+	if err != nil {
+		return false
+	}
+	w := keepers.Lacks(c, g.Replicas, l.stay.free(c), func(p shoal.PeerID) bool {
+		s := l.members[p]
+		return s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
+	})
+	return !w.None()
 }

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -132,5 +133,39 @@ func TestLeave(t *testing.T) {
 		first.wantCall("3", "alone", "add", "")
 		leave(w.nodes[2], shoal.Refused) // alone, the other would be no majority
 		w.nodes[2].wantCall("4", "a", "add", "")
+	})
+}
+
+// TestSurveyRolls: what is kept is looked at in parts, all of it, and not again before it is time or somebody comes.
+func TestSurveyRolls(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, w *world) {
+		n := w.nodes[0]
+		for i := range 5 {
+			n.create(fmt.Sprint("a", i), 1)
+		}
+		kept, _ := n.Kept()
+		s := surveyor{a: n.Agents, at: n.instant()}
+		round := func() (turns int) {
+			for s.turn(0); s.next != nil; s.turn(0) {
+				if turns++; turns > kept {
+					t.Fatal("no end")
+				}
+			}
+			return turns
+		}
+		if n := round(); n != 0 {
+			t.Errorf("%d turns, and nobody came", n)
+		}
+		w.add()
+		if n := round(); n != kept {
+			t.Errorf("%d turns for %d agents when somebody came", n, kept)
+		}
+		if n := round(); n != 0 {
+			t.Errorf("%d turns at once again", n)
+		}
+		time.Sleep(2 * n.cfg.Replace)
+		if n := round(); n != kept {
+			t.Errorf("%d turns after a while", n)
+		}
 	})
 }

@@ -263,7 +263,7 @@ func (s *store) gone(k shoal.Key) (bool, error) {
 // keys yields what this node keeps.
 func (s *store) keys() iter.Seq2[shoal.Key, error] {
 	return func(yield func(shoal.Key, error) bool) {
-		for k, err := range s.records() {
+		for k, err := range s.records(indexKey("")) {
 			if !yield(k.key, err) || err != nil {
 				return
 			}
@@ -277,10 +277,10 @@ type kept struct {
 	record []byte
 }
 
-// records yields what this node keeps.
-func (s *store) records() iter.Seq2[kept, error] {
+// records yields what this node keeps, from a key of the index on.
+func (s *store) records(from []byte) iter.Seq2[kept, error] {
 	return func(yield func(kept, error) bool) {
-		for p, err := range s.t.Scan([]byte{atIndex}, []byte{atIndex + 1}) {
+		for p, err := range s.t.Scan(from, []byte{atIndex + 1}) {
 			if err != nil {
 				yield(kept{}, err)
 				return

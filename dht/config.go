@@ -29,6 +29,10 @@ type Config struct {
 	// each bucket of 20 may hold; default 10. Private and loopback addresses are not counted.
 	IPGroup int
 
+	// Table is for what grows with the number of keys: announcements heard and made. What New finds in it is thrown
+	// away, and nothing is ever synced. nil: they are kept in memory.
+	Table shoal.Table
+
 	Log *slog.Logger // nil discards
 }
 

@@ -9,6 +9,7 @@ import (
 	kad "github.com/libp2p/go-libp2p-kad-dht"
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p-kad-dht/provider"
+	"github.com/libp2p/go-libp2p-kad-dht/provider/keystore"
 	"github.com/libp2p/go-libp2p-kad-dht/records"
 	kb "github.com/libp2p/go-libp2p-kbucket"
 	librecord "github.com/libp2p/go-libp2p-record"
@@ -31,6 +32,7 @@ type DHT struct {
 	cfg    Config
 	host   host.Host
 	kad    *kad.IpfsDHT
+	keys   keystore.Keystore // what this node announces
 	sweep  *provider.SweepingProvider
 	gate   *gate
 	reach  *reach
@@ -45,7 +47,6 @@ type DHT struct {
 	ready  chan struct{} // closed when all of the above stands; until then peers' requests wait
 
 	mu    sync.Mutex
-	own   map[shoal.Key]struct{} // what this node announces
 	self  []byte                 // the record this node put about itself
 	peers map[peer.ID]*candidate // see table.go
 	busy  int                    // goroutines that serve them
@@ -65,7 +66,7 @@ func New(h host.Host, cfg Config) (*DHT, error) {
 	}
 	d := &DHT{
 		cfg: cfg, host: h, judge: record.Validator{Fabric: cfg.Fabric}, wake: make(chan struct{}, 1), ready: make(chan struct{}),
-		own: map[shoal.Key]struct{}{}, peers: map[peer.ID]*candidate{}, grown: make(chan struct{}),
+		peers: map[peer.ID]*candidate{}, grown: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.reach = newReach(d.ctx, h, cfg)
@@ -93,7 +94,11 @@ func (d *DHT) start() (err error) {
 			host: d.host, limit: d.cfg.IPGroup, changed: d.nudge, counts: map[bucketGroup]int{},
 		}),
 		kad.RoutingTableRefreshPeriod(d.cfg.Refresh),
-		kad.ProviderManagerOpts(records.ProvideValidity(d.cfg.Validity), records.ProviderAddrTTL(d.cfg.Validity)),
+		kad.ProviderDatastore(openHints(d.cfg, "heard")),
+		kad.ProviderManagerOpts(
+			records.ProvideValidity(d.cfg.Validity), records.ProviderAddrTTL(d.cfg.Validity),
+			records.CleanupInterval(d.cfg.Validity/4), // it reads all there is: a million take a second or two
+		),
 		kad.MaxRecordAge(2*d.cfg.Validity),
 		kad.BootstrapPeersFunc(d.bootstrap),
 		kad.WithCustomMessageSender(func(_ host.Host, ids []protocol.ID) pb.MessageSenderWithDisconnect {
@@ -105,7 +110,11 @@ func (d *DHT) start() (err error) {
 	if err != nil {
 		return err
 	}
+	if d.keys, err = keystore.NewKeystore(openHints(d.cfg, "said")); err != nil {
+		return err
+	}
 	d.sweep, err = provider.New(
+		provider.WithKeystore(d.keys),
 		// Not WithHost: it would drop the addresses of peers that are away for a moment.
 		provider.WithPeerID(d.host.ID()),
 		provider.WithRouter(router{d}),
@@ -159,6 +168,11 @@ func (d *DHT) Close() error {
 	var errs []error
 	if d.sweep != nil {
 		errs = append(errs, d.sweep.Close())
+	}
+	if d.keys != nil {
+		if err := d.keys.Close(); err != nil {
+			d.cfg.Log.Debug("dht: close of what is announced", "error", err) // the next life begins without it
+		}
 	}
 	if d.kad != nil {
 		d.host.RemoveStreamHandler(d.sender.id)

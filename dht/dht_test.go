@@ -32,8 +32,9 @@ type node struct {
 
 // fabric is a set of nodes that know who is a member.
 type fabric struct {
-	t   *testing.T
-	cfg dht.Config
+	t      *testing.T
+	cfg    dht.Config
+	tables bool // each node keeps its hints in a table
 
 	mu      sync.Mutex
 	members map[shoal.PeerID]bool
@@ -77,8 +78,12 @@ func (f *fabric) start(h host.Host) *node {
 	f.t.Helper()
 	n := &node{host: h, id: shoal.PeerID(h.ID().String())}
 	f.admit(n.id, true)
+	cfg := f.cfg
+	if f.tables {
+		cfg.Table = shoaltest.NewTable()
+	}
 	var err error
-	if n.DHT, err = dht.New(h, f.cfg); err != nil {
+	if n.DHT, err = dht.New(h, cfg); err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { n.DHT.Close() })
@@ -141,12 +146,18 @@ func (f *fabric) heard(d *node, key shoal.Key, want ...*node) time.Duration {
 func testKey(i any) shoal.Key { return shoal.NameKey("test", fmt.Sprint(i)) }
 
 func TestDirectory(t *testing.T) {
-	shoaltest.DirectorySuite(t, func(t *testing.T, n int) (ds []shoaltest.DirectoryNode) {
-		for _, n := range newFabric(t, patient()).mesh(n) {
-			ds = append(ds, shoaltest.DirectoryNode{ID: n.id, Directory: n.DHT})
-		}
-		return ds
-	})
+	for _, tables := range []bool{false, true} {
+		t.Run(fmt.Sprint("tables ", tables), func(t *testing.T) {
+			shoaltest.DirectorySuite(t, func(t *testing.T, n int) (ds []shoaltest.DirectoryNode) {
+				f := newFabric(t, patient())
+				f.tables = tables
+				for _, n := range f.mesh(n) {
+					ds = append(ds, shoaltest.DirectoryNode{ID: n.id, Directory: n.DHT})
+				}
+				return ds
+			})
+		})
+	}
 }
 
 // TestSizes: in fabrics of any small size, what one node provides, alone or many keys at once, all

@@ -1,11 +1,18 @@
 package dht
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/ipfs/go-libdht/kad/key/bitstr"
+	"github.com/libp2p/go-libp2p-kad-dht/provider/keystore"
 	"github.com/libp2p/go-libp2p/core/peer"
 	mh "github.com/multiformats/go-multihash"
 
@@ -47,11 +54,9 @@ func (d *DHT) Provide(ctx context.Context, keys ...shoal.Key) error {
 	if err != nil || len(hs) == 0 {
 		return err
 	}
-	d.mu.Lock()
-	for _, k := range keys {
-		d.own[k] = struct{}{}
+	if _, err := d.keys.Put(ctx, hs...); err != nil { // the sweeper, which would do it too, tells nobody if it cannot
+		return shoal.Wrap(shoal.Unavailable, "announce", err)
 	}
-	d.mu.Unlock()
 	return shoal.Wrap(shoal.Unavailable, "announce", d.sweep.StartProviding(true, hs...))
 }
 
@@ -64,19 +69,23 @@ func (d *DHT) Withdraw(ctx context.Context, keys ...shoal.Key) error {
 	if err != nil || len(hs) == 0 {
 		return err
 	}
-	d.mu.Lock()
-	for _, k := range keys {
-		delete(d.own, k)
-	}
-	d.mu.Unlock()
 	return shoal.Wrap(shoal.Unavailable, "withdraw", d.sweep.StopProviding(hs...))
 }
 
-func (d *DHT) provides(k shoal.Key) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, ok := d.own[k]
-	return ok
+// provides reports whether this node announces h. That is not a question to a keystore, but there are few keys, if
+// any, whose place in the DHT begins as that of h does.
+func (d *DHT) provides(ctx context.Context, h mh.Multihash) bool {
+	at := sha256.Sum256(h)
+	near, err := d.keys.Get(ctx, beginning(int(binary.BigEndian.Uint16(at[:])), keystore.DefaultPrefixBits))
+	return err == nil && slices.ContainsFunc(near, func(k mh.Multihash) bool { return bytes.Equal(k, h) })
+}
+
+// beginning is a part of the space of keys: those whose first bits, so many, are n.
+func beginning(n, bits int) bitstr.Key {
+	if bits == 0 {
+		return "" // all
+	}
+	return bitstr.Key(fmt.Sprintf("%0*b", bits, n))
 }
 
 // Find implements shoal.Directory: this node, what it has been told, then a lookup.
@@ -97,7 +106,7 @@ func (d *DHT) Find(ctx context.Context, key shoal.Key, limit int) iter.Seq2[shoa
 			trace.hop(p, "provider", 0, nil)
 			return yield(shoal.PeerID(p.String()), nil)
 		}
-		if d.provides(key) {
+		if d.provides(ctx, h) {
 			if !give(self) || limit == 1 {
 				return
 			}

@@ -28,6 +28,7 @@ const (
 	idleTurn    = 30 * time.Second
 	askPause    = time.Second // between two questions for neighbours
 	maxBusy     = 8
+	tellPortion = 4096 // announcements that are handed on at once, about
 )
 
 // candidate is a peer that is in the routing table, or should be. Two things are done for it: it is
@@ -297,10 +298,6 @@ func (d *DHT) join(ctx context.Context, p peer.ID) error {
 // tell hands p every announcement that p, being one of the closest, should keep.
 func (d *DHT) tell(ctx context.Context, p peer.ID) error {
 	d.mu.Lock()
-	keys := make([]shoal.Key, 0, len(d.own))
-	for k := range d.own {
-		keys = append(keys, k)
-	}
 	self := d.self
 	d.mu.Unlock()
 	name := record.Key(shoal.PeerID(d.host.ID().String()))
@@ -316,15 +313,32 @@ func (d *DHT) tell(ctx context.Context, p peer.ID) error {
 		return nil // nobody could come here
 	}
 	me := pb.RawPeerInfosToPBPeers([]peer.AddrInfo{{ID: d.host.ID(), Addrs: addrs}})
-	var ms []*pb.Message
-	for _, k := range keys {
-		if d.keeps(p, string(k)) {
-			m := pb.NewMessage(pb.Message_ADD_PROVIDER, []byte(k), 0)
-			m.ProviderPeers = me
-			ms = append(ms, m)
+	n, err := d.keys.Size(ctx)
+	if err != nil {
+		return err
+	}
+	bits := 0
+	for n>>bits > tellPortion {
+		bits++
+	}
+	for i := range 1 << bits {
+		keys, err := d.keys.Get(ctx, beginning(i, bits))
+		if err != nil {
+			return err
+		}
+		var ms []*pb.Message
+		for _, k := range keys {
+			if d.keeps(p, string(k)) {
+				m := pb.NewMessage(pb.Message_ADD_PROVIDER, k, 0)
+				m.ProviderPeers = me
+				ms = append(ms, m)
+			}
+		}
+		if err := d.sender.sendAll(ctx, p, ms); err != nil {
+			return err
 		}
 	}
-	return d.sender.sendAll(ctx, p, ms)
+	return nil
 }
 
 // keeps reports whether p is among the closest peers to key, as far as this node knows.

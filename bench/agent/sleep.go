@@ -24,7 +24,7 @@ func Sleep() *rig.Bench {
 		Name: "agent-sleep", Ours: "shoal", Rounds: 1,
 		About: []string{
 			fmt.Sprintf("Three keepers, each a process, and agents of three keepers each: 50,000, or as many as are made in two minutes (a million with --long; the figure agents says how many), made by the first keeper's `Node.CreateAgent`, %d at once: the name is taken and confirmed in the directory, an agent of three keepers too, and every keeper has the birth on disk. shoal: of example:counter; shoal-c: up to a tenth as many more, of example:counterc.", callers),
-			"bytes_per_agent: by how much Go's heap has grown for each, after a collection, in the worst of the keepers: what announces them, and what they announced to each other, included; Pebble's cache and tables are outside of it. resident_per_agent: the same of the whole process, the cache included.",
+			"bytes_per_agent: by how much Go's heap has grown for each, after a collection, in the worst of the keepers: what announces them, and what they announced to each other, included, though it lies on disk but for what is underway; Pebble's cache and tables are outside of it. Code is ready everywhere before. resident_per_agent: the same of the whole process, the cache included.",
 			fmt.Sprintf("wake: the first call of an agent that sleeps, an add, from a fourth node that has called it before; warm: the third call, right after. %d agents, at random; agents sleep after %v here. cold: the first call of all, for which the caller must find the keepers first.", sampled, idleTime),
 			fmt.Sprintf("found: of %d random keys, how many the fourth node, which has no name for them, had described by their leader or a keeper.", found),
 			"announcement_bytes: what all other nodes hear while the last keeper, started again, announces all that it keeps, over as long a silence's; announced anew every ten hours, so a tenth of it is the hourly cost. Nodes of a small fabric all get every announcement; in a large one, twenty do.",
@@ -71,7 +71,12 @@ func runSleep(ctx context.Context, r *rig.Run) error {
 		return err
 	}
 	warm := 200 // so that what a node needs once is there
-	if _, _, err := f.settle(ctx, codes["shoal-c"], "warm", warm, budget); err != nil {
+	for kind, code := range codes {
+		if _, _, err := f.settle(ctx, code, "warm-"+kind+"-", warm/len(codes), budget); err != nil {
+			return err
+		}
+	}
+	if err := pause(ctx, quiet); err != nil { // for code to be ready everywhere
 		return err
 	}
 	before, err := f.weigh(ctx)
