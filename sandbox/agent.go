@@ -72,7 +72,7 @@ func (b *behaviour) Open(ctx context.Context) (_ shoal.Instance, err error) {
 	in := &instance{b: b, known: k, methods: map[string]method{}}
 	in.ctx = turnCtx{Context: ctx, alive: s.alive, gas: &in.gas, desk: &in.desk}
 	in.gas = *newGas(&in.ctx, s.cfg.TurnGas, 0)
-	in.gas.crowded = s.crowded
+	in.gas.crowded, in.gas.stacks = s.crowded, &s.stacks
 	in.desk.Host = in
 	in.memory = region.Memory{
 		Ctx: &in.ctx, Spare: &s.spare, Pages: s.spare.Get(), Account: &region.Account{L: s.ledger},
@@ -133,7 +133,7 @@ func (in *instance) start(c *engine.Code, m meter.Info) error {
 			if d := f.Definition(); len(d.ParamTypes())+len(d.ResultTypes()) > 0 {
 				return &halt{err: shoal.E(shoal.Invalid, "", "its "+name+" takes parameters or returns results", "build it again")}
 			}
-			if err := in.gas.call(&in.ctx, f); err != nil {
+			if err := in.gas.call(&in.ctx, f, nil); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/sandbox/meter"
 	"github.com/shoal-fabric/shoal/sandbox/module"
+	"github.com/shoal-fabric/shoal/sandbox/region"
 	"github.com/shoal-fabric/shoal/sandbox/yield"
 )
 
@@ -54,8 +55,10 @@ type gas struct {
 	yield time.Time // when the processor was last given back
 	slept time.Duration
 
-	called  api.Function // by the host, at the moment: the guest's stack is in there
-	crowded func() bool  // whether there is a guest for every processor
+	stacks  *region.Stacks // nil: the engine's own are good enough
+	called  api.Function   // by the host, at the moment
+	deepest int            // bytes of stack that were seen in use since then
+	crowded func() bool    // whether there is a guest for every processor
 	way     yield.Point
 }
 

@@ -34,7 +34,7 @@ type instance struct {
 	now     time.Time     // of the present turn
 }
 
-// method is an exported function, with the engine's stack for its calls, which never shrinks.
+// method is an exported function, with what the engine keeps for its calls.
 type method struct {
 	f       api.Function
 	returns bool
@@ -91,7 +91,7 @@ func (in *instance) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 		return nil, err
 	}
 	in.ctx.end()
-	if tall(m.f) {
+	if in.gas.deepest > keptStack { // the engine may keep a stack that it made larger, for as long as it keeps the function
 		delete(in.methods, t.Method)
 	}
 	code := int32(0)
@@ -164,9 +164,7 @@ func (in *instance) call(m method) (err error) {
 	in.b.s.running.Add(1)
 	defer in.b.s.running.Add(-1)
 	in.stack[0] = 0
-	in.gas.called = m.f
-	defer func() { in.gas.called = nil }()
-	return m.f.CallWithStack(&in.ctx, in.stack[:])
+	return in.gas.call(&in.ctx, m.f, in.stack[:])
 }
 
 // walltime is the guest's clock: the turn's time, and what the guest has spent since.

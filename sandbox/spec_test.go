@@ -137,7 +137,7 @@ func (s *specSide) instantiate(wasm []byte, name string) (api.Module, error) {
 	}
 	m, err := s.r.InstantiateWithConfig(s.ctx, wasm, wazero.NewModuleConfig().WithName(name).WithStartFunctions())
 	if err == nil && info.Start {
-		if err = s.gas.call(s.ctx, m.ExportedFunction(meter.Start)); err != nil {
+		if err = s.gas.call(s.ctx, m.ExportedFunction(meter.Start), nil); err != nil {
 			_ = m.Close(s.ctx)
 		}
 	}

@@ -8,14 +8,16 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/shoal-fabric/shoal/sandbox/engine"
+	"github.com/shoal-fabric/shoal/sandbox/region"
 )
 
-// The bounds of a guest's call stack. The engine doubles it when it is full and copies it in one go, which takes the
-// processor from all others for as long: some milliseconds for what is allowed here.
+// The bounds of a guest's call stack: what it may take, and what it may take more between two looks, at least and at
+// most. One that was never seen deeper than kept is kept for others.
 const (
-	maxStack  = 8 << 20 // as much as a thread of Linux has
-	keptStack = 1 << 20 // between two turns of an agent
+	maxStack  = 16 << 20
 	leastRoom = 512 << 10
+	mostRoom  = 1 << 20
+	keptStack = 1 << 20
 )
 
 // errDeep has the words that the engine has when it would double a stack of 50 MB or more.
@@ -27,19 +29,33 @@ var whyDeep = fmt.Sprintf("it calls itself too deeply: calls may take %s of stac
 // nearer the limit, the less: the meter's estimate of a frame is no promise.
 func (g *gas) deep() int32 {
 	used := engine.StackUsed(g.called)
+	g.deepest = max(g.deepest, used)
 	if used > maxStack {
 		panic(errDeep)
 	}
-	return int32((maxStack-used)/4 + leastRoom)
+	return int32(min((maxStack-used)/4+leastRoom, mostRoom))
 }
 
-// call calls a function of the guest that takes nothing and whose results nobody wants.
-func (g *gas) call(ctx context.Context, f api.Function) error {
-	g.called = f
-	defer func() { g.called = nil }()
-	_, err := f.Call(ctx)
-	return err
+// call calls a function of the guest, on a stack of ours. What it takes and returns is in values; nil: it takes nothing,
+// and nobody wants what it returns.
+func (g *gas) call(ctx context.Context, f api.Function, values []uint64) error {
+	if d := f.Definition(); values == nil && len(d.ParamTypes()) == 0 {
+		values = make([]uint64, 2*len(d.ResultTypes())) // a vector takes two
+	}
+	var r region.Region
+	if g.stacks != nil {
+		var stack []byte
+		r, stack = g.stacks.Get()
+		engine.Seat(f, stack)
+	}
+	g.called, g.deepest = f, 0
+	defer g.left(r)
+	return f.CallWithStack(ctx, values)
 }
 
-// tall reports whether a function holds more stack than one that is kept may.
-func tall(f api.Function) bool { return engine.StackHeld(f) > keptStack }
+func (g *gas) left(r region.Region) {
+	g.called = nil
+	if g.stacks != nil {
+		g.stacks.Put(r, g.deepest > keptStack)
+	}
+}

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"runtime"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -22,10 +25,11 @@ func downAndLook() []byte {
 	return w.Build()
 }
 
-// TestTheStackIsSeen fails if the engine keeps its stack elsewhere than we look.
-func TestTheStackIsSeen(t *testing.T) {
+// TestTheStackIsOurs fails if the engine keeps its stack elsewhere than we look.
+func TestTheStackIsOurs(t *testing.T) {
 	ctx := context.Background()
-	look := func(cfg wazero.RuntimeConfig) (used, held []int) {
+	// look calls the function with each depth, on the stack given, and returns what is used and what the engine then has.
+	look := func(cfg wazero.RuntimeConfig, stack []byte, depths ...uint64) (used []int, kept []byte) {
 		r := wazero.NewRuntimeWithConfig(ctx, cfg)
 		defer r.Close(ctx)
 		var f api.Function
@@ -38,26 +42,40 @@ func TestTheStackIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		f = m.ExportedFunction("down")
-		for _, n := range []uint64{0, 1000, 1500} {
+		Seat(f, stack)
+		for _, n := range depths {
 			if _, err := f.Call(ctx, n); err != nil {
 				t.Fatal(err)
 			}
-			held = append(held, StackHeld(f))
 		}
-		return used, held
+		if l, p := layoutOf(f); l.known {
+			kept = *(*[]byte)(unsafe.Add(p, l.stack))
+		}
+		return used, kept
 	}
 	if runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" {
-		used, held := look(wazero.NewRuntimeConfigCompiler())
+		used, kept := look(wazero.NewRuntimeConfigCompiler(), nil, 0, 1000, 1500)
 		frame := (used[1] - used[0]) / 1000
-		if frame < 16 || frame > 200 || used[0] < 16 || used[0] > 1000 || used[2]-used[1] != 500*frame {
-			t.Errorf("%v bytes are used: a frame takes %d", used, frame)
+		if frame < 16 || frame > 200 || used[0] < 16 || used[0] > 1000 || used[2]-used[1] != 500*frame || len(kept) < used[2] {
+			t.Errorf("%v bytes are used: a frame takes %d; %d are kept", used, frame, len(kept))
 		}
-		if held[0] >= held[1] || held[1] < used[1] || held[2] < used[2] || held[2] > 4*used[2] {
-			t.Errorf("%v bytes are used, and %v held", used, held)
+		ours := make([]byte, 1<<20+5)
+		at := &ours[0]
+		again, kept := look(wazero.NewRuntimeConfigCompiler(), ours, 0, 1000, 1500)
+		if &kept[0] != at || !slices.Equal(used, again) {
+			t.Errorf("on a stack of ours %v bytes are used, not %v, and it is there: %v", again, used, &kept[0] == at)
+		}
+		end := ours[len(ours)-used[2]:]
+		if bytes.Count(end, []byte{0}) == len(end) || bytes.Count(ours, []byte{0}) < len(ours)-used[2]-100 {
+			t.Error("nothing is written at its end, or something before it")
+		}
+		deep := uint64(4*len(ours)) / uint64(frame)
+		if more, kept := look(wazero.NewRuntimeConfigCompiler(), ours, 10, deep); more[1] < 4*len(ours) || len(kept) < more[1] {
+			t.Errorf("deeper than ours %v bytes are used of %d", more, len(kept))
 		}
 	}
-	if used, held := look(wazero.NewRuntimeConfigInterpreter()); used[2] != 0 || held[2] != 0 {
-		t.Errorf("interpreted, %v are used and %v held: it bounds itself", used, held)
+	if used, _ := look(wazero.NewRuntimeConfigInterpreter(), make([]byte, 1<<20), 0, 1500); used[1] != 0 {
+		t.Errorf("interpreted, %v are used: it bounds itself", used)
 	}
 }
 
@@ -69,8 +87,9 @@ type strange struct {
 // TestAnUnknownStackHasNoEnd is that an engine of another kind stops guests, and does not let them go on unseen.
 func TestAnUnknownStackHasNoEnd(t *testing.T) {
 	for _, f := range []api.Function{nil, strange{}, &strange{}, (*strange)(nil)} {
-		if used, held := StackUsed(f), StackHeld(f); used != unseen || held != unseen {
-			t.Errorf("%T: %d are used, %d held", f, used, held)
+		Seat(f, make([]byte, 1<<20))
+		if used := StackUsed(f); used != unseen {
+			t.Errorf("%T: %d are used", f, used)
 		}
 	}
 }
