@@ -72,7 +72,7 @@ func (b *behaviour) Open(ctx context.Context) (_ shoal.Instance, err error) {
 	in := &instance{b: b, known: k, methods: map[string]method{}}
 	in.ctx = turnCtx{Context: ctx, alive: s.alive, gas: &in.gas, desk: &in.desk}
 	in.gas = *newGas(&in.ctx, s.cfg.TurnGas, 0)
-	in.gas.crowded = s.crowded
+	in.gas.crowded, in.gas.stacks = s.crowded, &s.stacks
 	in.desk.Host = in
 	in.memory = region.Memory{
 		Ctx: &in.ctx, Spare: &s.spare, Pages: s.spare.Get(), Account: &region.Account{L: s.ledger},
@@ -133,7 +133,7 @@ func (in *instance) start(c *engine.Code, m meter.Info) error {
 			if d := f.Definition(); len(d.ParamTypes())+len(d.ResultTypes()) > 0 {
 				return &halt{err: shoal.E(shoal.Invalid, "", "its "+name+" takes parameters or returns results", "build it again")}
 			}
-			if _, err := f.Call(&in.ctx); err != nil {
+			if err := in.gas.call(&in.ctx, f, nil); err != nil {
 				return err
 			}
 		}
@@ -245,7 +245,11 @@ func (in *instance) verdict(what string, err error) error {
 	if strings.HasPrefix(why, "runtime error:") { // the engine's own: not the guest's doing
 		in.b.s.cfg.Log.Warn("the engine failed in a guest", "module", in.b.module, "error", err)
 	}
-	return shoal.E(shoal.Failed, what, "trap: "+why+last, "mend the program")
+	try := "mend the program"
+	if why == errDeep.Error() {
+		try = whyDeep
+	}
+	return shoal.E(shoal.Failed, what, "trap: "+why+last, try)
 }
 
 // noMethod says what there is instead.

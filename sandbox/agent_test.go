@@ -141,7 +141,7 @@ func TestAgentsKeepNoStack(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := heap()
-	turn, _ := turnOf("deep", "300000")
+	turn, _ := turnOf("deep", "100000")
 	if _, err := in.Turn(context.Background(), turn); err != nil {
 		t.Fatal(err)
 	}

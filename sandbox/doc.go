@@ -16,14 +16,16 @@
 //   - Every module is metered before it is compiled (sandbox/meter). A guest gives the processor back
 //     about every millisecond, and the same module, arguments, input and seed cost the same gas on every
 //     node; but for the depth at which a stack overflows, and input that arrives in other pieces.
+//   - The calls of a guest take 16 MiB of stack at most: what takes more is a stack overflow. How deep that is
+//     depends on the program, the engine and the machine; some ten thousand calls are well within it.
 //   - Compiling is bounded too, if Config.Compiler is set: a child does it, and is killed if need be.
 //
 // An agent's instance gets what docs/abi.md says, through package hostcall: no file at all, and the turn's clock
 // and dice. Its memory counts as that of runs does, for as long as it is open; a turn has gas of its own. A
 // turn that traps, exits or meets a bound closes the instance, and so does the end of the turn's context.
 //
-// What it does not promise: each guest may use some hundred megabytes beyond its memory limit for its
-// call stack. An agent's is given back after the turn.
+// What it does not promise: each guest may use some 17 MiB beyond its memory limit for that stack, while it runs. A
+// function whose one frame is larger than what is left of 32 MiB is not stopped before it has that frame.
 //
 // The compilation cache holds machine code: whoever can write its directory runs code as this node.
 package sandbox

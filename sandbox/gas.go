@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/sandbox/meter"
 	"github.com/shoal-fabric/shoal/sandbox/module"
+	"github.com/shoal-fabric/shoal/sandbox/region"
 	"github.com/shoal-fabric/shoal/sandbox/yield"
 )
 
@@ -54,7 +55,10 @@ type gas struct {
 	yield time.Time // when the processor was last given back
 	slept time.Duration
 
-	crowded func() bool // whether there is a guest for every processor
+	stacks  *region.Stacks // nil: the engine's own are good enough
+	called  api.Function   // by the host, at the moment
+	deepest int            // bytes of stack that were seen in use since then
+	crowded func() bool    // whether there is a guest for every processor
 	way     yield.Point
 }
 
@@ -210,13 +214,17 @@ func (g *gas) sleep(ns int64) {
 // gasKey is where a guest's account is in the context of its calls.
 type gasKey struct{}
 
-// instantiateMeter offers the guests of a runtime their refuel function.
+// instantiateMeter offers the guests of a runtime what their meter calls.
 func instantiateMeter(ctx context.Context, r wazero.Runtime) error {
 	i64 := []api.ValueType{api.ValueTypeI64}
+	i32 := []api.ValueType{api.ValueTypeI32}
 	_, err := r.NewHostModuleBuilder(meter.HostModule).NewFunctionBuilder().
 		WithGoFunction(api.GoFunc(func(ctx context.Context, stack []uint64) {
 			stack[0] = uint64(ctx.Value(gasKey{}).(*gas).refuel(int64(stack[0])))
-		}), i64, i64).Export(meter.Refuel).Instantiate(ctx)
+		}), i64, i64).Export(meter.Refuel).NewFunctionBuilder().
+		WithGoFunction(api.GoFunc(func(ctx context.Context, stack []uint64) {
+			stack[0] = uint64(ctx.Value(gasKey{}).(*gas).deep())
+		}), i32, i32).Export(meter.Deep).Instantiate(ctx)
 	return err
 }
 

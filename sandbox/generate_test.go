@@ -313,7 +313,9 @@ func runAll(t *testing.T, wasm []byte, seed uint64, slice int64) (said string) {
 	}
 	for i := range genFuncs {
 		for _, arg := range []uint64{0, 1, 77777} {
-			v, err := m.ExportedFunction(fmt.Sprint("f", i)).Call(ctx, arg)
+			f := m.ExportedFunction(fmt.Sprint("f", i))
+			g.called = f
+			v, err := f.Call(ctx, arg)
 			if err != nil {
 				said += fmt.Sprintf("f%d(%d): error %s\n", i, arg, firstLine(err.Error()))
 			} else {

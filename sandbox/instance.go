@@ -34,15 +34,11 @@ type instance struct {
 	now     time.Time     // of the present turn
 }
 
-// method is an exported function, with the engine's stack for its calls.
+// method is an exported function, with what the engine keeps for its calls.
 type method struct {
 	f       api.Function
 	returns bool
 }
-
-// longTurn is the gas after which a method's engine is dropped. Its stack grows with the depth of calls and never
-// shrinks, up to some hundred megabytes that no ledger counts; with less gas it has some megabytes at most.
-const longTurn = 200_000
 
 func (in *instance) Broken() bool { return in.broken.Load() }
 
@@ -95,7 +91,7 @@ func (in *instance) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 		return nil, err
 	}
 	in.ctx.end()
-	if in.gas.used() > longTurn {
+	if in.gas.deepest > keptStack { // the engine may keep a stack that it made larger, for as long as it keeps the function
 		delete(in.methods, t.Method)
 	}
 	code := int32(0)
@@ -168,7 +164,7 @@ func (in *instance) call(m method) (err error) {
 	in.b.s.running.Add(1)
 	defer in.b.s.running.Add(-1)
 	in.stack[0] = 0
-	return m.f.CallWithStack(&in.ctx, in.stack[:])
+	return in.gas.call(&in.ctx, m.f, in.stack[:])
 }
 
 // walltime is the guest's clock: the turn's time, and what the guest has spent since.

@@ -100,7 +100,7 @@ func (g *guest) admit(info shoal.ModuleInfo, peak uint64) error {
 	stop := context.AfterFunc(g.s.alive, cancel)
 	g.cancel = append(g.cancel, cancel, func() { stop() })
 	g.gas = newGas(g.ctx, l.Gas, g.slice)
-	g.gas.crowded = g.s.crowded
+	g.gas.crowded, g.gas.stacks = g.s.crowded, &g.s.stacks
 	g.memory.Ctx, g.memory.Account = g.ctx, &region.Account{L: g.s.ledger}
 	g.memory.Limit, g.memory.Reserve = l.Memory&^(64<<10-1), cfg.Memory
 	if !g.memory.Account.Reach(g.ctx, min(peak, g.memory.Limit)) || g.memory.Reallocate(need) == nil {
@@ -162,12 +162,11 @@ func (g *guest) call(c *engine.Code, m meter.Info, cfg wazero.ModuleConfig) erro
 	defer instance.Close(context.Background())
 	g.gas.fuel = instance.ExportedGlobal(meter.Fuel).(api.MutableGlobal)
 	if m.Start {
-		if _, err := instance.ExportedFunction(meter.Start).Call(ctx); err != nil {
+		if err := g.gas.call(ctx, instance.ExportedFunction(meter.Start), nil); err != nil {
 			return err
 		}
 	}
-	_, err = instance.ExportedFunction("_start").Call(ctx)
-	return err
+	return g.gas.call(ctx, instance.ExportedFunction("_start"), nil)
 }
 
 // config is all that the guest gets.
@@ -314,9 +313,9 @@ func (g *guest) trap(err error) error {
 		}()
 	}
 	try := "mend the program; its stack is on standard error"
-	if why == "stack overflow" {
+	if why == errDeep.Error() {
 		g.met = g.gas.began
-		try = "it calls itself too deeply"
+		try = whyDeep
 	}
 	return shoal.E(shoal.Failed, g.what, "trap: "+why, try)
 }

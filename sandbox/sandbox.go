@@ -95,6 +95,7 @@ type Sandbox struct {
 	cfg    Config
 	ledger *region.Ledger
 	spare  region.Spare
+	stacks region.Stacks
 	shelf  shelf
 	slots  chan struct{} // bounds the compilations at work
 	failed failures
@@ -161,6 +162,7 @@ func (s *Sandbox) Close() error {
 		in.Close()
 	}
 	s.spare.Close()
+	s.stacks.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.known {

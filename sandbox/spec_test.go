@@ -137,7 +137,7 @@ func (s *specSide) instantiate(wasm []byte, name string) (api.Module, error) {
 	}
 	m, err := s.r.InstantiateWithConfig(s.ctx, wasm, wazero.NewModuleConfig().WithName(name).WithStartFunctions())
 	if err == nil && info.Start {
-		if _, err = m.ExportedFunction(meter.Start).Call(s.ctx); err != nil {
+		if err = s.gas.call(s.ctx, m.ExportedFunction(meter.Start), nil); err != nil {
 			_ = m.Close(s.ctx)
 		}
 	}
@@ -161,6 +161,7 @@ func (s *specSide) act(a specAction) (out string) {
 		args = append(args, v.bits(s.t)...)
 	}
 	f := m.ExportedFunction(a.Field)
+	s.gas.called = f
 	results, err := f.Call(s.ctx, args...)
 	if err != nil {
 		return firstLine(err.Error())

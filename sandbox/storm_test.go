@@ -117,11 +117,7 @@ func TestHostileModules(t *testing.T) {
 				wg.Wait()
 			})
 			noise := spinning(guests)
-			bound := lateAtMost
-			if c.Name == "deep recursion" {
-				bound = 2 * time.Second // the engine doubles its stack up to 400 MB, and copies it in one go: a known fault
-			}
-			fine := w.late < bound+noise.late && stopped < stopWithin+noise.late
+			fine := w.late < lateAtMost+noise.late && stopped < stopWithin+noise.late
 			if fine || try == tries {
 				if !fine {
 					t.Errorf("%s: stopped after %v, ticker late by %v", c.Name, stopped, w.late)

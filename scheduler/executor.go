@@ -16,6 +16,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/sandbox/module"
 	"github.com/shoal-fabric/shoal/scheduler/fair"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 	"github.com/shoal-fabric/shoal/scheduler/mount"
@@ -365,6 +366,10 @@ func (x *executor) compileNow(ctx context.Context, module cid.Cid) error {
 	return err
 }
 
+// glanced is how much of a module is looked at before all is read, and held against its name: of one that is beyond a
+// cap, that is as a rule enough to see it.
+const glanced = 64 << 10
+
 // readModule reads the one file of a tree.
 func readModule(tree Tree) ([]byte, error) {
 	entries, err := fs.ReadDir(tree, ".")
@@ -379,10 +384,22 @@ func readModule(tree Tree) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	wasm, err := io.ReadAll(io.LimitReader(f, wire.MaxModule+1))
-	if err == nil && len(wasm) > wire.MaxModule {
-		err = shoal.E(shoal.Invalid, "read it", fmt.Sprintf("more than the limit of %d bytes", wire.MaxModule), "")
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
 	}
+	if info.Size() > wire.MaxModule {
+		return nil, shoal.E(shoal.Invalid, "read it", fmt.Sprintf("%d bytes, more than the limit of %d", info.Size(), wire.MaxModule), "")
+	}
+	wasm := make([]byte, info.Size())
+	first := wasm[:min(len(wasm), glanced)]
+	if _, err := io.ReadFull(f, first); err != nil {
+		return nil, err
+	}
+	if err := module.Glance(first); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(f, wasm[len(first):])
 	return wasm, err
 }
 

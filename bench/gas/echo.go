@@ -35,9 +35,10 @@ func newEcho(ctx context.Context, wasm []byte, metered bool) (*echo, error) {
 		if err != nil {
 			return nil, err
 		}
-		i64 := []api.ValueType{api.ValueTypeI64}
+		i32, i64 := []api.ValueType{api.ValueTypeI32}, []api.ValueType{api.ValueTypeI64}
 		_, err = r.NewHostModuleBuilder(meter.HostModule).NewFunctionBuilder().WithGoFunction(
-			api.GoFunc(func(_ context.Context, stack []uint64) { stack[0] = echoGas }), i64, i64).Export(meter.Refuel).Instantiate(ctx)
+			api.GoFunc(func(_ context.Context, stack []uint64) { stack[0] = echoGas }), i64, i64).Export(meter.Refuel).NewFunctionBuilder().WithGoFunction(
+			api.GoFunc(func(_ context.Context, stack []uint64) { stack[0] = meter.FirstRoom }), i32, i32).Export(meter.Deep).Instantiate(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -7,16 +7,17 @@ import (
 )
 
 // plan says where a body is charged, and how much: at its start, at the head of each loop, and before
-// the instructions in extra; in the order of the text.
+// the instructions in extra; in the order of the text. frame is what it takes of the stack.
 type plan struct {
 	weights []int64
 	extra   []int
+	frame   frame
 }
 
 // survey counts instructions. Each belongs to the last point that has run whenever it does: of the points
 // before it, the last that is not inside a block which has ended.
-func survey(b module.Body) (plan, error) {
-	p := plan{weights: make([]int64, 1, 8)}
+func (w *writer) survey(b module.Body, typ uint32) (plan, error) {
+	p := plan{weights: make([]int64, 1, 8), frame: w.frame(b, typ)}
 	for _, l := range b.Locals {
 		p.weights[0] += int64(l.N)
 	}
@@ -31,6 +32,7 @@ func survey(b module.Body) (plan, error) {
 		}
 		n++
 		p.weights[cur]++
+		p.frame.add(in)
 		switch in.Op {
 		case module.OpBlock, module.OpIf:
 			outer = append(outer, cur)
@@ -57,7 +59,7 @@ func (w *writer) body(b []byte, typ uint32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := survey(body)
+	p, err := w.survey(body, typ)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +70,9 @@ func (w *writer) body(b []byte, typ uint32) ([]byte, error) {
 	}
 	e := emitter{w: w, out: out, p: p, loops: []int32{0}}
 	e.charge()
+	if p.frame.calls {
+		e.out = w.enter(e.out, p.frame.size())
+	}
 	err = body.Each(e.instruction)
 	return e.out, err
 }

@@ -5,6 +5,7 @@ import "github.com/shoal-fabric/shoal/sandbox/module"
 // Opcodes that only this package writes.
 const (
 	opElse       = module.OpElse
+	i32LtS       = 0x48
 	i32LtU       = 0x49
 	i32GtU       = 0x4b
 	i32LeU       = 0x4d
@@ -51,6 +52,16 @@ func (w *writer) refill(b []byte) []byte {
 	b = append(w.spent(b), module.OpIf, blockNothing)
 	b = w.setLeft(call(w.left(b), w.refuel()))
 	return append(b, module.OpEnd)
+}
+
+// enter takes bytes of stack off what may still be taken, and calls the host if that was not enough.
+func (w *writer) enter(b []byte, bytes int32) []byte {
+	room := w.globals + 1
+	b = append(i32(module.AppendU32(append(b, module.OpGlobalGet), room), bytes), i32Sub)
+	b = module.AppendU32(append(b, module.OpGlobalSet), room)
+	b = append(i32(module.AppendU32(append(b, module.OpGlobalGet), room), 0), i32LtS, module.OpIf, blockNothing)
+	b = call(module.AppendU32(append(b, module.OpGlobalGet), room), w.deep())
+	return append(module.AppendU32(append(b, module.OpGlobalSet), room), module.OpEnd)
 }
 
 // take takes a weight off what is left.

@@ -74,6 +74,11 @@ func TestNothingAddedCanBeNamed(t *testing.T) {
 		{"reserved import", "reserved", command(func(m *module.Module) {
 			m.Imports = []module.Import{{Module: HostModule, Name: Refuel, Type: 0}}
 		})},
+		{"another reserved import", "reserved", command(func(m *module.Module) {
+			m.Imports = []module.Import{{Module: HostModule, Name: Deep, Type: 0}}
+		})},
+		{"global.set of the second that is ours", "global 2, and there are 1", command(nil, 0x41, 0, 0x24, 2)},
+		{"call of the host's second", "function 2, and there are 1", command(nil, 0x10, 2)},
 		{"no module", "does not start as a module", []byte("(module)")},
 	} {
 		_, _, err := Rewrite(c.wasm, free)
@@ -106,7 +111,7 @@ func TestEveryInstructionIsCharged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := survey(body)
+		p, err := newWriter(&module.Module{Types: make([]module.FuncType, 1)}).survey(body, 0)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -134,6 +139,52 @@ func equal[T comparable](a, b []T) bool {
 		}
 	}
 	return true
+}
+
+// TestFramesAreGuessed has functions that take more stack for each of the reasons there are, and leaves, which nothing is
+// called from.
+func TestFramesAreGuessed(t *testing.T) {
+	thousand := bytes.Repeat([]byte{module.I64}, 1000)
+	w := newWriter(&module.Module{
+		Types:     []module.FuncType{{}, {Params: thousand}, {Results: thousand}},
+		Imports:   []module.Import{{Module: "m", Name: "f"}},
+		Functions: []uint32{0, 2}, Bodies: make([][]byte, 2),
+	})
+	set := "\x41\x00\x21\x00"
+	for _, c := range []struct {
+		name  string
+		typ   uint32
+		body  string
+		calls bool
+		bytes int64
+	}{
+		{"leaf", 0, "\x00\x0b", false, 4},
+		{"a call of an import", 0, "\x00\x10\x00\x0b", false, 8},
+		{"a call", 0, "\x00\x10\x01\x0b", true, 8},
+		{"a call by a table", 0, "\x00\x41\x00\x11\x00\x00\x0b", true, 12},
+		{"parameters", 1, "\x00\x0b", false, 8004},
+		{"results", 2, "\x00\x0b", false, 8004},
+		{"results of a call", 0, "\x00\x10\x02\x0b", true, 8008},
+		{"results of a call by a table", 0, "\x00\x41\x00\x11\x02\x00\x0b", true, 8012},
+		{"results of a block", 0, "\x00\x02\x02\x0b\x0b", false, 8012},
+		{"locals", 0, "\x01\x64\x7f\x0b", false, 804},
+		{"vectors", 0, "\x01\x64\x7b\x0b", false, 1604},
+		{"a local that is set, and no join", 0, "\x01\x64\x7f" + set + "\x0b", false, 812},
+		{"a join", 0, "\x01\x64\x7f\x02\x40" + set + "\x0b\x0b", false, 828},
+		{"a vector's join", 0, "\x01\x64\x7b\x02\x40" + set + "\x0b\x0b", false, 1636},
+		{"two joins", 0, "\x01\x64\x7f\x02\x40\x02\x40" + set + set + "\x0b\x0b\x0b", false, 800 + 9*4 + 4*8},
+		{"one local set twice", 0, "\x01\x01\x7f\x02\x40" + set + set + "\x0b\x0b", false, 8 + 7*4 + 8},
+		{"an instruction on vectors", 0, "\x00\xfd\x4d\x0b", false, 20},
+	} {
+		body, err := module.ReadBody([]byte(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := w.survey(body, c.typ)
+		if err != nil || p.frame.calls != c.calls || int64(p.frame.size()) != frameLeast+c.bytes {
+			t.Errorf("%s: %d bytes, calls %v, %v; want %d and %v", c.name, p.frame.size()-frameLeast, p.frame.calls, err, c.bytes, c.calls)
+		}
+	}
 }
 
 // TestInstancePrice has what costs before the first instruction.

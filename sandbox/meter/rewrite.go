@@ -9,7 +9,7 @@ import (
 	"github.com/shoal-fabric/shoal/sandbox/module"
 )
 
-// Rewrite returns the module with a gas counter, every number in its shortest form. calls says what an
+// Rewrite returns the module with a counter of gas and one of stack, every number in its shortest form. calls says what an
 // import of a function costs; the error has kind Invalid.
 //
 // A host instantiates it with HostModule, charges Info.Instance, and calls the export Start, if there is
@@ -17,6 +17,10 @@ import (
 // and returns what it shall be then. At the end of a call, and within its own functions, the host finds in
 // the global Fuel what is left of what it gave; it may charge there for its own work. An instance that
 // trapped is not to be used again.
+//
+// Deep is called when functions may have taken FirstRoom bytes of stack, or what it returned the last time, since then:
+// the host looks at the stack and ends the guest if it is too deep. When it is called tells nothing about depth, as
+// what was taken may have been given back, and it does not matter how calls from the host come between.
 //
 // It checks the indexes that it shifts, or that could otherwise reach what it adds. All else is left to
 // the engine, which must validate what comes out.
@@ -39,7 +43,7 @@ type writer struct {
 	types      uint32   // that the guest has
 	functions  []uint32 // the type of each function that the guest has
 	imported   uint32   // how many of them are imported
-	globals    uint32   // that the guest has, and so the index of the counter
+	globals    uint32   // that the guest has, and so the index of the counter of gas; that of stack comes next
 	tables     []module.Table
 	added      [][]byte // bodies of functions of ours, after the guest's
 	addedTypes []uint32
@@ -85,13 +89,18 @@ func (w *writer) rewrite(calls func(module, name string) Call) (info Info, err e
 	}
 	m.Imports = append(m.Imports, module.Import{
 		Module: HostModule, Name: Refuel, Type: w.typ([]byte{module.I64}, []byte{module.I64}),
+	}, module.Import{
+		Module: HostModule, Name: Deep, Type: w.typ([]byte{module.I32}, []byte{module.I32}),
 	})
-	names[w.refuel()] = reserved + Refuel
+	names[w.refuel()], names[w.deep()] = reserved+Refuel, reserved+Deep
 	m.Functions = append(m.Functions, w.addedTypes...)
 	m.Bodies = append(m.Bodies, w.added...)
 	m.Globals = append(m.Globals, module.Global{
 		GlobalType: module.GlobalType{Type: module.I64, Mutable: true},
 		Init:       module.Expr{Op: module.OpI64Const},
+	}, module.Global{
+		GlobalType: module.GlobalType{Type: module.I32, Mutable: true},
+		Init:       module.Expr{Op: module.OpI32Const, V: FirstRoom},
 	})
 	m.Exports = append(m.Exports, module.Export{Name: Fuel, Kind: module.KindGlobal, Index: w.globals})
 	m.Customs = nil
@@ -151,8 +160,12 @@ func (w *writer) instance() uint64 {
 	return gas
 }
 
-// refuel is the index of the host's function: after the imports of the guest.
+// hosts is the number of functions of the host: they come after the imports of the guest.
+const hosts = 2
+
 func (w *writer) refuel() uint32 { return w.imported }
+
+func (w *writer) deep() uint32 { return w.imported + 1 }
 
 // function is what a function's index has become. The guest's imports are reached through ours.
 func (w *writer) function(f uint32) (uint32, error) {
@@ -160,13 +173,13 @@ func (w *writer) function(f uint32) (uint32, error) {
 	case f < w.imported:
 		return w.addition(f), nil
 	case uint64(f) < uint64(len(w.functions)):
-		return f + 1, nil
+		return f + hosts, nil
 	}
 	return 0, fmt.Errorf("it names function %d, and there are %d", f, len(w.functions))
 }
 
 // addition is the index of our function n.
-func (w *writer) addition(n uint32) uint32 { return uint32(len(w.functions)) + 1 + n }
+func (w *writer) addition(n uint32) uint32 { return uint32(len(w.functions)) + hosts + n }
 
 // add takes a function of ours and returns its index.
 func (w *writer) add(typ uint32, body []byte) uint32 {

@@ -1,15 +1,16 @@
 package meter
 
-// Schedule is the version of the gas schedule: it changes with any change to what a module costs. Code
-// that was compiled under another is of no use.
-const Schedule = 3
+// Schedule is the version of the gas schedule: it changes with any change to what a module costs, or shares with its
+// host. Code that was compiled under another is of no use.
+const Schedule = 4
 
 // The names that the rewritten module shares with its host. Guests may use none that begin so.
 const (
 	reserved = "shoal:"
 
-	HostModule = "shoal:meter" // imports from it: Refuel
+	HostModule = "shoal:meter" // imports from it: Refuel and Deep
 	Refuel     = "refuel"      // (what is left) -> what is left now, above zero
+	Deep       = "deep"        // (i32) -> bytes of stack that may be taken before the next look
 	Fuel       = "shoal:fuel"  // the exported counter
 	Start      = "shoal:start" // the exported start function, if the module has one
 )

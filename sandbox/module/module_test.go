@@ -20,6 +20,41 @@ func name(s string) string { return string(leb.AppendUvarint(nil, uint64(len(s))
 
 func section(id byte, content string) string { return string(rune(id)) + name(content) }
 
+// TestGlance has beginnings of good modules, of all lengths, and of those that are beyond a cap.
+func TestGlance(t *testing.T) {
+	good := [][]byte{[]byte("\x7fELF, and no module"), []byte(command("\x0b")), []byte(importing("m", "f", "\x60\x00\x00"))}
+	for _, e := range examples.All() {
+		good = append(good, e.Module)
+	}
+	for i, wasm := range good {
+		for n := 0; n < len(wasm); n += 1 + n/200 {
+			if err := Glance(wasm[:n]); err != nil {
+				t.Fatalf("module %d: %d bytes of %d: %v", i, n, len(wasm), err)
+			}
+		}
+		if err := Glance(wasm); err != nil {
+			t.Errorf("module %d: %v", i, err)
+		}
+	}
+	large := command(strings.Repeat("\x01", maxBody) + "\x0b")
+	for name, c := range map[string]struct {
+		wasm  string
+		bytes int
+	}{
+		"a large function": {large, 100},
+		"many functions":   {"\x00asm\x01\x00\x00\x00" + section(3, string(leb.AppendUvarint(nil, maxFunctions+1))+strings.Repeat("\x00", maxFunctions+1)), 20},
+	} {
+		_, want := Inspect([]byte(c.wasm))
+		got := Glance([]byte(c.wasm[:c.bytes]))
+		if want == nil || got == nil || got.Error() != want.Error() || shoal.KindOf(got) != shoal.Invalid {
+			t.Errorf("%s: %v at a glance, and %v", name, got, want)
+		}
+		if err := Glance([]byte(c.wasm[:10])); err != nil {
+			t.Errorf("%s: %v already", name, err)
+		}
+	}
+}
+
 // command is a module with a _start that has the given body.
 func command(body string) string {
 	return "\x00asm\x01\x00\x00\x00" +

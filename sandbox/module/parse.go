@@ -1,6 +1,7 @@
 package module
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -10,6 +11,7 @@ type parser struct {
 	Module
 	part     string // what is being read, for errors
 	elements int    // of all segments
+	glance   bool   // what is read may be the beginning only
 }
 
 // Parse decodes a module's sections. Bodies of functions are cut out and not looked into; see ReadBody.
@@ -20,6 +22,20 @@ func Parse(wasm []byte) (*Module, error) {
 		return nil, broken(p.part, err)
 	}
 	return &p.Module, nil
+}
+
+// Glance looks at the beginning of a module, of any length: nil, or what Parse refuses it for, if that can be seen there.
+// Who gets a module piece by piece need not get all of one that is beyond a cap. What is no module is left to Inspect,
+// which says what it is instead.
+func Glance(start []byte) error {
+	if !bytes.HasPrefix(start, []byte(header)) {
+		return nil
+	}
+	p := parser{glance: true}
+	if err := p.sections(start); err != nil && !errors.Is(err, errCut) {
+		return broken(p.part, err)
+	}
+	return nil
 }
 
 func broken(part string, err error) error {
@@ -61,7 +77,11 @@ func (p *parser) sections(wasm []byte) error {
 	for !all.done() {
 		id := all.byte()
 		p.part = sectionName(id)
-		r := reader{b: all.bytes(all.u32())}
+		size := all.u32()
+		if p.glance {
+			size = min(size, uint32(len(wasm)-all.at))
+		}
+		r := reader{b: all.bytes(size)}
 		switch {
 		case all.err != nil:
 			return all.err
@@ -83,7 +103,7 @@ func (p *parser) sections(wasm []byte) error {
 		}
 	}
 	p.part = ""
-	if len(p.Bodies) != len(p.Functions) {
+	if len(p.Bodies) != len(p.Functions) && !p.glance {
 		return fmt.Errorf("%d functions are declared and %d have a body", len(p.Functions), len(p.Bodies))
 	}
 	return nil

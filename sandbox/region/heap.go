@@ -2,6 +2,9 @@
 
 package region
 
+// lazy says that a region takes memory as it is touched.
+const lazy = false
+
 // Region is memory on Go's heap, where address space cannot be set aside.
 type Region struct{ all []byte }
 

@@ -4,6 +4,9 @@ package region
 
 import "syscall"
 
+// lazy says that a region takes memory as it is touched.
+const lazy = true
+
 // Region is address space of which a growing part is memory.
 type Region struct {
 	all  []byte

@@ -49,6 +49,8 @@ func Running() []Guest {
 		timely("table.fill of 10^6 for ever", Table(1_000_000, Forever(I32(0)+"\xd0\x70"+I32(1_000_000)+"\xfc\x11\x00"))),
 		timely("100,000 functions", Funcs(NoMemory, false, append(make([]string, 100_000), Forever("\x10\x00"))...)),
 		{"deep recursion", Funcs(NoMemory, false, "\x10\x00"), shoal.Limits{}, "stack", "stack overflow"},
+		{"deep recursion by a table", recursive("", "", I32(1)+"\x11\x00\x00"), shoal.Limits{}, "stack", "stack overflow"},
+		{"deep recursion, 1000 vectors", vectors(1000), shoal.Limits{}, "stack", "stack overflow"},
 		{"output flood", flood(3), shoal.Limits{Output: 64 << 20}, "output", "output limit of 64 MiB"},
 		timely("log flood", flood(2)),
 		timely("standard output flood", flood(1)),
