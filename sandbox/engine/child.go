@@ -147,7 +147,8 @@ func (c Child) verdict(ctx, limited context.Context, err error, out, errs *tail)
 	case word == saidMemory, word == saidTime:
 		why, last := c.confessed(said, time.Time{})
 		return &ErrLimit{why, time.Since(last)}
-	case bytes.Contains(errs.b, []byte("out of memory")), bytes.Contains(errs.b, []byte("cannot allocate")), bytes.Contains(errs.b, []byte("failed to allocate")):
+	case bytes.Contains(errs.b, []byte("out of memory")), bytes.Contains(errs.b, []byte("cannot allocate")),
+		bytes.Contains(errs.b, []byte("failed to allocate")), bytes.Contains(errs.b, []byte("pthread_create failed")):
 		return &ErrLimit{c.tooBig(), time.Since(errs.began)} // the system refused, and the child said so and broke down
 	case limited.Err() != nil:
 		end, _ := limited.Deadline()

@@ -57,14 +57,17 @@ func (w *writer) bulkFunction(in *module.Instruction, elem byte) uint32 {
 	case in.Sub == module.SubTableGrow:
 		b = w.grow(b, 1, module.MaxGrown, gasElement)
 		return w.add(w.typ([]byte{elem, n}, []byte{n}), append(in.Append(get(get(b, 0), 1)), module.OpEnd))
-	case in.Sub == module.SubTableFill:
-		b = w.takeLocal(w.take(b, gasBulk), 2, 0, gasElement)
-		return w.add(w.typ([]byte{n, elem, n}, nil), append(three(b, in), module.OpEnd))
-	case in.Sub == module.SubTableInit, in.Sub == module.SubTableCopy:
-		b = w.takeLocal(w.take(b, gasBulk), 2, 0, gasElement)
-		return w.add(w.typ([]byte{n, n, n}, nil), append(three(b, in), module.OpEnd))
 	}
-	b = w.memory(w.take(b, gasBulk), in)
+	b = w.take(b, gasBulk)
+	switch in.Sub {
+	case module.SubTableFill:
+		b = rangeOf{w, in, pieceElements, gasElement, 0}.write(b)
+		return w.add(w.typ([]byte{n, elem, n}, nil), append(b, module.OpEnd))
+	case module.SubTableInit, module.SubTableCopy:
+		b = rangeOf{w, in, pieceElements, gasElement, 0}.write(b)
+	default:
+		b = rangeOf{w, in, pieceBytes, 1, gasBytesLog}.write(b)
+	}
 	return w.add(w.typ([]byte{n, n, n}, nil), append(b, module.OpEnd))
 }
 
@@ -78,63 +81,79 @@ func (w *writer) grow(b []byte, local uint32, most int32, price int64) []byte {
 // three writes an instruction on the first three locals.
 func three(b []byte, in *module.Instruction) []byte { return in.Append(get(get(get(b, 0), 1), 2)) }
 
-// memory writes a fill, copy or init of the range that begins at local 0 and is as long as local 2 says.
-// Local 1 is where it comes from, if not a fill.
-//
-// More than a piece is done in pieces. An operation that does not fit must trap before it has changed
-// anything: the same of length zero at the end of the ranges traps if and only if it does not fit. A
-// range that ends beyond the addresses is left to the instruction itself, which traps.
-func (w *writer) memory(b []byte, in *module.Instruction) []byte {
-	fill := in.Sub == module.SubMemoryFill
-	b = append(i32(get(b, 2), pieceBytes), i32LeU, module.OpIf, blockNothing)
-	b = w.takeLocal(b, 2, gasBytesLog, 1)
-	b = append(three(b, in), module.OpReturn, module.OpEnd)
+// rangeOf writes a fill, copy or init of a range of memory or of a table, in pieces: nothing else has the processor during
+// one. What is in a range costs price for each 1<<shift.
+type rangeOf struct {
+	w     *writer
+	in    *module.Instruction
+	piece int32
+	price int64
+	shift int64
+}
 
-	for local := uint32(0); local <= 1 && !(fill && local == 1); local++ {
+func (r rangeOf) fill() bool { return r.in.Sub == module.SubMemoryFill || r.in.Sub == module.SubTableFill }
+
+func (r rangeOf) copy() bool { return r.in.Sub == module.SubMemoryCopy || r.in.Sub == module.SubTableCopy }
+
+// rest charges for and does what is left, which is no more than a piece.
+func (r rangeOf) rest(b []byte) []byte {
+	return three(r.w.takeLocal(b, 2, r.shift, r.price), r.in)
+}
+
+// write writes the range that begins at local 0 and is as long as local 2 says. Local 1 is where it comes from or, of a
+// fill, what it is filled with.
+//
+// An operation that does not fit must trap before it has changed anything: the same of length zero at the end of the ranges
+// traps if and only if it does not fit. A range that ends beyond the addresses is left to the instruction itself, which traps.
+func (r rangeOf) write(b []byte) []byte {
+	b = append(i32(get(b, 2), r.piece), i32LeU, module.OpIf, blockNothing)
+	b = append(r.rest(b), module.OpReturn, module.OpEnd)
+
+	for local := uint32(0); local <= 1 && !(r.fill() && local == 1); local++ {
 		b = append(get(get(b, local), 2), i32Add)
 		b = append(get(b, local), i32LtU, module.OpIf, blockNothing)
-		b = append(three(b, in), module.OpReturn, module.OpEnd)
+		b = append(three(b, r.in), module.OpReturn, module.OpEnd)
 	}
 	b = append(get(get(b, 0), 2), i32Add)
-	if b = get(b, 1); !fill {
+	if b = get(b, 1); !r.fill() {
 		b = append(get(b, 2), i32Add)
 	}
-	b = in.Append(i32(b, 0))
+	b = r.in.Append(i32(b, 0))
 
-	if in.Sub == module.SubMemoryCopy { // backwards when it must be
+	if r.copy() { // backwards when it must be
 		b = append(get(get(b, 1), 0), i32LtU, module.OpIf, blockNothing)
-		b = w.pieces(b, in, true, false)
+		b = r.pieces(b, true)
 		b = append(b, opElse)
-		b = w.pieces(b, in, false, false)
+		b = r.pieces(b, false)
 		return append(b, module.OpEnd)
 	}
-	return w.pieces(b, in, false, fill)
+	return r.pieces(b, false)
 }
 
 // pieces writes the loop over pieces. Backwards, the pieces are taken from the end.
-func (w *writer) pieces(b []byte, in *module.Instruction, backwards, fill bool) []byte {
-	sources := uint32(2) // how many of locals 0 and 1 move on
-	if fill {
-		sources = 1
+func (r rangeOf) pieces(b []byte, backwards bool) []byte {
+	moving := uint32(2) // how many of locals 0 and 1 move on
+	if r.fill() {
+		moving = 1
 	}
 	b = append(b, module.OpLoop, blockNothing)
-	b = w.refill(b)
-	b = append(i32(get(b, 2), pieceBytes), i32GtU, module.OpIf, blockNothing)
-	b = w.take(b, pieceBytes/gasBytes)
-	b = set(append(i32(get(b, 2), pieceBytes), i32Sub), 2)
+	b = r.w.refill(b)
+	b = append(i32(get(b, 2), r.piece), i32GtU, module.OpIf, blockNothing)
+	b = r.w.take(b, int64(r.piece)*r.price>>r.shift)
+	b = set(append(i32(get(b, 2), r.piece), i32Sub), 2)
 	for local := range uint32(2) {
 		if b = get(b, local); backwards {
 			b = append(get(b, 2), i32Add)
 		}
 	}
-	b = in.Append(i32(b, pieceBytes))
+	b = r.in.Append(i32(b, r.piece))
 	if !backwards {
-		for local := range sources {
-			b = set(append(i32(get(b, local), pieceBytes), i32Add), local)
+		for local := range moving {
+			b = set(append(i32(get(b, local), r.piece), i32Add), local)
 		}
 	}
 	b = append(b, module.OpBr, 1, module.OpEnd, module.OpEnd)
-	return three(w.takeLocal(b, 2, gasBytesLog, 1), in)
+	return r.rest(b)
 }
 
 // wrap adds the function through which the guest reaches one of its imports.

@@ -19,17 +19,19 @@ const (
 const (
 	stretch = 10_000 // instructions between two charges, at most
 
-	gasLocals    = 8                // locals of a function for 1
-	gasBytesLog  = 1                // the logarithm of gasBytes
-	gasBytes     = 1 << gasBytesLog // bytes of memory for 1
-	gasBulk      = 10               // an operation on a range, besides its length
-	gasGrow      = 200              // an attempt at growing, besides its length
-	gasElement   = 2                // an element of a table
-	gasInstance  = 20_000           // an instance, besides its memory, tables and segments
-	pageBytes    = 64 << 10
-	pieceBytes   = 1 << 20 // of memory at a time: fresh pages come at a gigabyte a second
-	gasPage      = pageBytes / gasBytes
-	addressPages = 1 << 16
+	gasLocals   = 8                // locals of a function for 1
+	gasBytesLog = 1                // the logarithm of gasBytes
+	gasBytes    = 1 << gasBytesLog // bytes of memory for 1
+	gasBulk     = 10               // an operation on a range, besides its length
+	gasGrow     = 200              // an attempt at growing, besides its length
+	gasElement  = 2                // an element of a table
+	gasInstance = 20_000           // an instance, besides its memory, tables and segments
+	pageBytes   = 64 << 10
+	pieceBytes  = 1 << 20 // of memory at a time: fresh pages come at a gigabyte a second
+
+	pieceElements = 1 << 16 // of a table at a time
+	gasPage       = pageBytes / gasBytes
+	addressPages  = 1 << 16
 )
 
 // Call says what calling one imported function costs and may ask for.
