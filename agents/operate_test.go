@@ -230,7 +230,8 @@ func TestUpgrade(t *testing.T) {
 		asker.wantCall("4000", "counter", "add", "")
 		list, err := asker.History(ctx, "counter")
 		must(t, err)
-		if what := whats(list); what != "lives upgraded lives" {
+		what := whats(list) // it may have lived on another keeper at first: two may be woken by calls at once
+		if what != "lives upgraded lives" && what != "lives lives upgraded lives" {
 			t.Errorf("history: %s: %+v", what, list)
 		}
 		s, err := asker.Show(ctx, "counter")
