@@ -18,7 +18,8 @@
 //	turns.go   the activation: mailbox, turns, reads, what agent code may do
 //	calls.go   the caller's side: finding the leader, asking again, numbering requests
 //	serve.go   the keeper's side of calls; where agents are; show
-//	create.go  births, names, owners          remove.go  the end
+//	create.go  names                          birth.go, batch.go  births, many at once      remove.go  the end
+//	spare.go   an instance that is opened while the keepers elect
 //	post.go    messages between nodes, and signs of life
 //	writer.go  batches of all groups to the disk, one sync for those that wait
 //	tend.go    timers, outbox, sleep          repair.go, drain.go, ship.go  who keeps an agent, and how newcomers get its state
