@@ -125,6 +125,39 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// TestMute kills the leader so that streams to it are neither opened nor refused: it is given up as soon as one that refuses.
+func TestMute(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, w *world) {
+		w.nodes[0].create("counter", 3)
+		worst := time.Duration(0)
+		for n := 1; n < 12; n += 2 {
+			time.Sleep(time.Duration(n)*77*time.Millisecond + 3*time.Second)
+			w.nodes[0].wantCall(itoa(n), "counter", "add", "")
+			leader := w.leaderOf("counter")
+			w.mu.Lock()
+			w.mute[leader.id] = true
+			w.mu.Unlock()
+			leader.kill()
+			asker := w.nodes[0]
+			if asker == leader {
+				asker = w.nodes[1]
+			}
+			start := time.Now()
+			asker.wantCall(itoa(n+1), "counter", "add", "")
+			worst = max(worst, time.Since(start))
+			w.mu.Lock()
+			w.mute[leader.id] = false
+			w.mu.Unlock()
+			leader.restart()
+			time.Sleep(5 * time.Second)
+		}
+		t.Log("worst", worst)
+		if worst > 2200*time.Millisecond {
+			t.Errorf("an outage of %v", worst)
+		}
+	})
+}
+
 func TestOnceByName(t *testing.T) {
 	inBubble(t, 3, func(t *testing.T, w *world) {
 		w.nodes[0].create("counter", 3)

@@ -79,20 +79,29 @@ func newPost(ctx context.Context, a *Agents) *post {
 func (p *post) line(peer shoal.PeerID) *line {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.open(peer)
+}
+
+// open is line for who holds mu.
+func (p *post) open(peer shoal.PeerID) *line {
 	l := p.lines[peer]
 	if l == nil && p.ctx.Err() == nil {
 		now := p.a.instant()
 		l = &line{p: p, peer: peer, wake: make(chan struct{}, 1), used: now}
 		l.live = pulse{sent: map[uint64]group.Instant{}, heard: now}
 		p.lines[peer] = l
-		p.work.Go(l.run)
+		ctx, end := context.WithCancel(p.ctx)
+		p.work.Go(func() { l.run(ctx) })
+		p.work.Go(func() { l.watch(ctx); end() })
 	}
 	return l
 }
 
 // use and release count the groups in use for which a peer's life matters.
 func (p *post) use(peer shoal.PeerID) {
-	if l := p.line(peer); l != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.open(peer); l != nil {
 		l.mu.Lock()
 		if l.uses == 0 && !l.live.gone {
 			l.live.heard = p.a.instant() // nobody asked it meanwhile
@@ -137,16 +146,38 @@ func (l *line) put(m letter) {
 	}
 }
 
-// run keeps a stream open and writes what is queued, with a beat now and then, until nobody needs the line.
-func (l *line) run() {
-	p := l.p
-	defer func() {
-		p.mu.Lock()
-		delete(p.lines, l.peer)
-		p.mu.Unlock()
-	}()
-	tick := time.NewTicker(p.a.cfg.Beat)
+// watch looks after the peer's life, whatever the writing waits for, until nobody needs the line.
+func (l *line) watch(ctx context.Context) {
+	tick := time.NewTicker(l.p.a.cfg.Beat)
 	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if l.tick() && l.close() {
+				return
+			}
+		}
+	}
+}
+
+// close takes the line out of use, unless somebody needs it by now.
+func (l *line) close() bool {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.uses > 0 {
+		return false
+	}
+	delete(l.p.lines, l.peer)
+	return true
+}
+
+// run keeps a stream open and writes what is queued.
+func (l *line) run(ctx context.Context) {
+	p := l.p
 	var s shoal.Stream
 	var w *bufio.Writer
 	var end context.CancelFunc
@@ -160,22 +191,18 @@ func (l *line) run() {
 	defer hangUp()
 	for {
 		select {
-		case <-p.ctx.Done():
+		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if l.tick() {
-				return
-			}
 		case <-l.wake:
 		}
 		if s == nil {
-			ctx, cancel := context.WithCancel(p.ctx) // ends the stream, too
+			open, cancel := context.WithCancel(ctx) // ends the stream, too
 			late := time.AfterFunc(p.a.cfg.Suspect, cancel)
 			var err error
-			s, err = p.a.Peers.Open(ctx, l.peer, "agents.post", nil)
+			s, err = p.a.Peers.Open(open, l.peer, "agents.post", nil)
 			if !late.Stop() && err == nil {
 				s.Reset()
-				err = ctx.Err()
+				err = open.Err()
 			}
 			if err == nil {
 				w, end = bufio.NewWriterSize(s, 64<<10), cancel
@@ -185,7 +212,7 @@ func (l *line) run() {
 				l.take() // what was meant for then is of no use later
 				select {
 				case <-time.After(redialWait):
-				case <-p.ctx.Done():
+				case <-ctx.Done():
 					return
 				}
 				continue

@@ -32,6 +32,7 @@ type world struct {
 
 	mu    sync.Mutex
 	state map[shoal.PeerID]shoal.MemberState
+	mute  map[shoal.PeerID]bool // whoever opens a stream to them waits
 }
 
 // peer is one node of a world. It may be killed and begun again, with its disk or without.
@@ -53,7 +54,7 @@ type peer struct {
 func newWorld(t testing.TB, n int, cfg Config) *world {
 	w := &world{
 		t: t, net: shoaltest.NewNetwork(), dirs: shoaltest.NewDirectories(), cfg: cfg, begun: time.Now(),
-		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{},
+		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{}, mute: map[shoal.PeerID]bool{},
 	}
 	if testing.Verbose() && w.cfg.Log == nil {
 		w.cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -158,6 +159,13 @@ func (l *late) Ask(ctx context.Context, to shoal.PeerID, method string, request 
 }
 
 func (l *late) Open(ctx context.Context, to shoal.PeerID, method string, request []byte) (shoal.Stream, error) {
+	l.w.mu.Lock()
+	mute := l.w.mute[to]
+	l.w.mu.Unlock()
+	if mute {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return l.net.Open(ctx, to, method, request)
 }
 
