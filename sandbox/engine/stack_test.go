@@ -86,7 +86,7 @@ type strange struct {
 
 // TestAnUnknownStackHasNoEnd is that an engine of another kind stops guests, and does not let them go on unseen.
 func TestAnUnknownStackHasNoEnd(t *testing.T) {
-	for _, f := range []api.Function{nil, strange{}, &strange{}, (*strange)(nil)} {
+	for _, f := range []api.Function{nil, strange{}, &strange{stack: "of another type"}, (*strange)(nil)} {
 		Seat(f, make([]byte, 1<<20))
 		if used := StackUsed(f); used != unseen {
 			t.Errorf("%T: %d are used", f, used)

@@ -91,9 +91,13 @@ type rangeOf struct {
 	shift int64
 }
 
-func (r rangeOf) fill() bool { return r.in.Sub == module.SubMemoryFill || r.in.Sub == module.SubTableFill }
+func (r rangeOf) fill() bool {
+	return r.in.Sub == module.SubMemoryFill || r.in.Sub == module.SubTableFill
+}
 
-func (r rangeOf) copy() bool { return r.in.Sub == module.SubMemoryCopy || r.in.Sub == module.SubTableCopy }
+func (r rangeOf) copy() bool {
+	return r.in.Sub == module.SubMemoryCopy || r.in.Sub == module.SubTableCopy
+}
 
 // rest charges for and does what is left, which is no more than a piece.
 func (r rangeOf) rest(b []byte) []byte {
