@@ -22,6 +22,12 @@ func (r *Region) Resize(size, reserve uint64) []byte {
 	return r.all
 }
 
+// opened returns nothing: no region is kept.
+func (r *Region) opened() (size, reserve uint64) { return 0, 0 }
+
+// Ready is never asked for.
+func (r *Region) Ready(uint64, uint64) bool { return false }
+
 // Recycle reports that Go's heap does that by itself.
 func (r *Region) Recycle(uint64) bool { return false }
 

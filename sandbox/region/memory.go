@@ -2,53 +2,8 @@ package region
 
 import (
 	"context"
-	"sync"
 	"time"
 )
-
-// Spare keeps a few small regions for the next guests: a page that is there already costs a hundredth
-// of one that the system has to find.
-type Spare struct {
-	mu   sync.Mutex
-	idle []Region
-}
-
-// The regions kept, and the bytes each may hold.
-const (
-	maxIdle      = 8
-	maxIdleBytes = 4 << 20
-)
-
-func (p *Spare) Get() Region {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.idle); n > 0 {
-		r := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		return r
-	}
-	return Region{}
-}
-
-// Put takes a region back; it is zero again when it is given out.
-func (p *Spare) Put(r Region) {
-	if r.Recycle(maxIdleBytes) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if len(p.idle) < maxIdle {
-			p.idle = append(p.idle, r)
-			return
-		}
-	}
-	r.Free()
-}
-
-func (p *Spare) Close() {
-	for _, r := range p.idle {
-		r.Free()
-	}
-	p.idle = nil
-}
 
 // Memory is the linear memory of one guest. It lives outside Go's heap where the system allows: it
 // never moves, costs the garbage collector nothing, and is gone at once when the run ends.

@@ -34,6 +34,23 @@ func (r *Region) Resize(size, reserve uint64) []byte {
 	return r.all[:size:size]
 }
 
+// opened returns how much of a region is memory, and the most that it may be.
+func (r *Region) opened() (size, reserve uint64) { return r.open, uint64(len(r.all)) }
+
+// Ready is Resize for a region that shall have its pages before they are touched.
+func (r *Region) Ready(size, reserve uint64) bool {
+	b := r.Resize(size, reserve)
+	if b == nil {
+		return false
+	}
+	if populate(b) != nil {
+		for i := 0; i < len(b); i += 4 << 10 {
+			b[i] = 0
+		}
+	}
+	return true
+}
+
 // Recycle zeroes a region of at most so many bytes, and reports whether it may be used again.
 func (r *Region) Recycle(most uint64) bool {
 	if r.all == nil || r.open > most {

@@ -99,3 +99,41 @@ func TestAddressSpaceThatIsNotThere(t *testing.T) {
 		t.Error("a refusal spoils the region")
 	}
 }
+
+// TestRegionsAreMadeReady has guests come while none gives a region back: after the first, they find regions with pages.
+func TestRegionsAreMadeReady(t *testing.T) {
+	if !lazy {
+		t.Skip("regions are on Go's heap here: none is kept")
+	}
+	const size = 1 << 20
+	var pool Spare
+	first := pool.Get()
+	if first.Resize(size, 1<<24) == nil {
+		t.Fatal("no memory")
+	}
+	pool.Put(first)
+	var taken []Region
+	for range 10 {
+		r := pool.Get()
+		pool.work.Wait()
+		if got, reserve := r.opened(); got != size || reserve != 1<<24 {
+			t.Fatalf("a region of %d in %d bytes is ready", got, reserve)
+		}
+		for i, c := range r.Resize(size, 1<<24) {
+			if c != 0 {
+				t.Fatalf("byte %d is %d", i, c)
+			}
+		}
+		taken = append(taken, r)
+		if n := len(pool.idle); n != readyIdle {
+			t.Fatalf("%d are ready, want %d", n, readyIdle)
+		}
+	}
+	pool.Close()
+	if r := pool.Get(); len(pool.idle) > 0 || pool.warming || r.all != nil {
+		t.Error("it goes on after the end")
+	}
+	for _, r := range taken {
+		r.Free()
+	}
+}

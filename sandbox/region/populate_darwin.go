@@ -1,0 +1,5 @@
+package region
+
+import "errors"
+
+func populate([]byte) error { return errors.ErrUnsupported }
