@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	settle = 6 * time.Second
+	settle = 45 * time.Second // agents, such as the directory, sleep after 30
 	window = 20 * time.Second
 	nodes  = 3
 )
