@@ -19,7 +19,7 @@ const (
 	maxBirths    = 64
 	birthFlights = 4                // to one keeper: one whose module must be fetched first keeps few others waiting
 	birthTime    = 20 * time.Second // what a keeper needs for births: above all to fetch the module
-	birthGrace   = time.Second
+	birthGrace   = time.Second      // for those who come after a majority
 )
 
 // newClerks brings births to the directories of owners.
@@ -191,7 +191,7 @@ func (a *Agents) mayBear(ctx context.Context, from shoal.PeerID, sealed []byte) 
 	case gone:
 		return nil, "", shoal.E(shoal.Refused, what, "an agent with that key was removed", "create it anew")
 	case was > 0: // a birth that comes late must not bring the first history back
-		return nil, "", shoal.E(shoal.Refused, what, "this node kept it, and was replaced", "")
+		return nil, "", shoal.E(shoal.Refused, what, "this node kept it, and was replaced", "look the name up again: the agent lives with other keepers")
 	}
 	if err := a.keepCode(ctx, g.Code, from); err != nil {
 		return nil, "", shoal.Wrap(shoal.Unavailable, what, err)

@@ -389,7 +389,8 @@ func readModule(tree Tree) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > wire.MaxModule {
-		return nil, shoal.E(shoal.Invalid, "read it", fmt.Sprintf("%d bytes, more than the limit of %d", info.Size(), wire.MaxModule), "")
+		return nil, shoal.E(shoal.Invalid, "read it", fmt.Sprintf("%d bytes, more than the limit of %d", info.Size(), wire.MaxModule),
+			"strip it, or put the data it carries into a dataset")
 	}
 	wasm := make([]byte, info.Size())
 	first := wasm[:min(len(wasm), glanced)]
