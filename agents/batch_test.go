@@ -52,9 +52,11 @@ func TestBatches(t *testing.T) {
 		}
 		for q, ticket := range tickets {
 			a, err := ticket.wait(t.Context())
+			mu.Lock()
 			if asked[q] != 1 || failed[q] != errors.Is(err, bad) || err == nil && a != 2*q {
 				t.Errorf("question %d was asked %d times: %d, %v", q, asked[q], a, err)
 			}
+			mu.Unlock()
 		}
 		synctest.Wait()
 		if calls > all/3 || len(asked) != all || b.flying != 0 || b.queue != nil {

@@ -22,6 +22,7 @@ const (
 type verdict struct {
 	err   error // nil: a member
 	life  uint64
+	since time.Time
 	until time.Time
 }
 
@@ -122,6 +123,7 @@ func (m *Members) ask(ctx context.Context, p shoal.PeerID) *question {
 	q := &question{done: make(chan struct{})}
 	m.asking[p] = q
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), helloLimit)
+	asked := m.now()
 	go func() {
 		defer cancel()
 		err := m.hello(ctx, p)
@@ -130,15 +132,18 @@ func (m *Members) ask(ctx context.Context, p shoal.PeerID) *question {
 		delete(m.asking, p)
 		q.err, q.verdict = err, err
 		no := shoal.KindOf(err) == shoal.Refused || shoal.KindOf(err) == shoal.Invalid
-		if v, ok := m.verdicts[p]; ok && v.err == nil && m.now().Before(v.until) && !no {
-			q.verdict = nil // it showed its own credential meanwhile, or the old verdict still holds
+		now := m.now()
+		if v, ok := m.verdicts[p]; ok && v.err == nil && (v.since.After(asked) || now.Before(v.until) && !no) {
+			// It showed its own credential meanwhile: it joined while an answer from before was on its way. Or the old
+			// verdict still holds.
+			q.verdict = nil
 		}
 		if q.verdict != nil {
 			hold := m.cfg.Distrust
 			if !no {
 				hold /= 10 // it could not be asked: worth another try soon
 			}
-			m.decide(p, verdict{err: err, until: m.now().Add(hold)})
+			m.decide(p, verdict{err: err, since: now, until: now.Add(hold)})
 		}
 		close(q.done)
 	}()
@@ -224,7 +229,7 @@ func (m *Members) judge(p shoal.PeerID, fabric string, chain capability.Chain, i
 			return 0, err
 		}
 	}
-	m.decide(p, verdict{life: life, until: now.Add(m.cfg.Trust)})
+	m.decide(p, verdict{life: life, since: now, until: now.Add(m.cfg.Trust)})
 	m.stir()
 	return life, nil
 }

@@ -389,7 +389,7 @@ func (m *Members) admit(p shoal.PeerID, last uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.decide(p, verdict{life: life, until: now.Add(m.cfg.Trust)})
+	m.decide(p, verdict{life: life, since: now, until: now.Add(m.cfg.Trust)})
 	m.cfg.Log.Info("members: a node joined through this one", "member", p)
 	return wire.Marshal(admission{chain, m.introduce(now)}), nil
 }

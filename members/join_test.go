@@ -146,3 +146,26 @@ func FuzzHandlers(f *testing.F) {
 		})
 	})
 }
+
+// TestLateAnswer has a node be asked for its credential before it has one. Its answer comes after it joined, and does not
+// count any more.
+func TestLateAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.found(1)[0]
+		b := w.machine(1).boot()
+		answer := b.door["hello"]
+		b.door["hello"] = func(ctx context.Context, from shoal.PeerID, req []byte) ([]byte, error) {
+			r, err := answer(ctx, from, req)
+			time.Sleep(4 * time.Second)
+			return r, err
+		}
+		w.must(a.Connect(t.Context(), b.id, b.addrs))
+		asked := make(chan error)
+		go func() { asked <- a.m.Admit(t.Context(), b.id) }()
+		time.Sleep(time.Second)
+		w.must(b.m.Join(t.Context(), w.invite(a, InviteOptions{})))
+		w.must(b.m.Admit(t.Context(), a.id))
+		w.must(<-asked)
+		w.must(a.m.Admit(t.Context(), b.id))
+	})
+}
