@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -19,7 +20,8 @@ type actor struct {
 	genesis *Genesis
 	rec     record
 	state   state
-	self    uint64 // member
+	self    uint64      // member
+	void    atomic.Bool // it failed: what it still has on its way to the disk must not get there, as something before it did not
 
 	mu      sync.Mutex
 	g       *group.Group
@@ -277,7 +279,7 @@ func (x *actor) persist(b *group.Batch) {
 		}
 	}
 	applied := x.mark.Index
-	x.a.writer.put(list, b.Sync, func(err error) {
+	x.a.writer.putUnless(&x.void, list, b.Sync, func(err error) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if x.dead != nil {
@@ -307,7 +309,7 @@ func (x *actor) truncate() {
 		return
 	}
 	x.base, x.tail = base.Index, 0
-	x.a.writer.put([]shoal.Write{
+	x.a.writer.putUnless(&x.void, []shoal.Write{
 		{Key: groupKey(x.key, partBase), Value: wire.Marshal(base)},
 		{Key: logKey(x.key, 0), Delete: true, End: logKey(x.key, base.Index+1)},
 	}, false, func(error) {}) // on failure the next start finds more of the log than it needs
@@ -440,6 +442,10 @@ func (x *actor) evict(why error) {
 // when it is needed again, and nothing was acknowledged. The caller holds mu.
 func (x *actor) fail(err error) {
 	x.a.cfg.Log.Error("agent: its state cannot be written or read", "agent", KeyText(x.key), "err", err)
+	x.void.Store(true)
+	x.a.mu.Lock()
+	x.a.failed[x.key] = true
+	x.a.mu.Unlock()
 	if shoal.KindOf(err) == shoal.Corrupt {
 		x.a.mu.Lock()
 		x.a.quarantine(x.key, err)

@@ -43,6 +43,7 @@ type Agents struct {
 	coming   map[shoal.Key]*intake       // those whose state is being taken in
 	promises map[shoal.Key]group.Promise // of groups that left memory, until they are over
 	sick     map[shoal.Key]error         // quarantined
+	failed   map[shoal.Key]bool          // whose disk did not do what it was asked, since they were last in memory
 	told     map[shoal.Key]group.Instant // when another keeper was last told so
 	closed   bool
 
@@ -82,7 +83,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		stores:   stores{list: map[shoal.PeerID]said{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
 		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
-		sick: map[shoal.Key]error{}, told: map[shoal.Key]group.Instant{},
+		sick: map[shoal.Key]error{}, failed: map[shoal.Key]bool{}, told: map[shoal.Key]group.Instant{},
 	}
 	a.begun = a.instant()
 	a.newClerks()
@@ -185,7 +186,12 @@ func (a *Agents) get(key shoal.Key) (*actor, error) {
 		done := make(chan struct{})
 		a.loading[key] = done
 		promise, owes := a.promises[key]
+		failed := a.failed[key]
+		delete(a.failed, key)
 		a.mu.Unlock()
+		if failed { // what is being written of it comes first
+			_ = a.writer.commit(a.ctx, nil) // its order is what counts
+		}
 
 		x, err := a.load(key, promise, owes)
 		a.mu.Lock()

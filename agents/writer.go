@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ type writer struct {
 type write struct {
 	batch []shoal.Write
 	sync  bool
+	void  *atomic.Bool // set: it must not be written any more; nil: it always counts
 	done  func(error)
 }
 
@@ -32,8 +34,13 @@ func newWriter(t shoal.Table, clock func() int64) *writer {
 
 // put queues a batch. done is called once it is on disk, or has failed; in order for each caller.
 func (w *writer) put(batch []shoal.Write, sync bool, done func(error)) {
+	w.putUnless(nil, batch, sync, done)
+}
+
+// putUnless is put for a batch that makes sense only if those before it were written: once void is set it is dropped.
+func (w *writer) putUnless(void *atomic.Bool, batch []shoal.Write, sync bool, done func(error)) {
 	w.mu.Lock()
-	w.queue = append(w.queue, write{batch, sync, done})
+	w.queue = append(w.queue, write{batch, sync, void, done})
 	w.mu.Unlock()
 	select {
 	case w.wake <- struct{}{}:
@@ -67,6 +74,7 @@ func (w *writer) run(ctx context.Context) {
 		w.mu.Unlock()
 		batch = batch[:0]
 		sync := false
+		queue = slices.DeleteFunc(queue, func(q write) bool { return q.void != nil && q.void.Load() })
 		for _, q := range queue {
 			batch = append(batch, q.batch...)
 			sync = sync || q.sync

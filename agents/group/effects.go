@@ -89,9 +89,12 @@ func (g *Group) Persisted(now Instant, id uint64) {
 }
 
 // overdue reports whether the disk has been busy with a batch for longer than d.
-func (g *Group) overdue(d time.Duration) bool {
-	return len(g.written) > 0 && g.now > g.written[0].since.Add(d)
+func (g *Group) overdue(now Instant, d time.Duration) bool {
+	return len(g.written) > 0 && now > g.written[0].since.Add(d)
 }
+
+// stuck reports whether the disk has been busy for so long that this member should not lead.
+func (g *Group) stuck(now Instant) bool { return g.overdue(now, g.cfg.Lease/2) }
 
 // drain moves what raft has ready to the effects, until there is nothing left.
 func (g *Group) drain() {
@@ -147,7 +150,11 @@ func (g *Group) persist(m *raftpb.Message) {
 		}
 		rs = append(rs, x)
 	}
-	if content := len(m.GetEntries()) > 0 || m.Term != nil; !content && g.pending == nil {
+	content := len(m.GetEntries()) > 0 || m.Term != nil
+	if h := (Hard{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}); m.Term != nil && g.defers(h, m.GetEntries()) {
+		content = false
+	}
+	if !content && g.pending == nil {
 		if n := len(g.written); n > 0 {
 			g.written[n-1].responses = append(g.written[n-1].responses, rs...)
 		} else {
@@ -157,8 +164,7 @@ func (g *Group) persist(m *raftpb.Message) {
 	}
 	b := g.pending
 	if b == nil {
-		b = &batch{}
-		g.pending = b
+		b = g.begin()
 	}
 	if m.Term != nil {
 		b.Hard = &Hard{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
@@ -192,6 +198,13 @@ func (g *Group) persist(m *raftpb.Message) {
 	b.responses = append(b.responses, rs...)
 }
 
+// begin begins a batch.
+func (g *Group) begin() *batch {
+	g.pending = &batch{}
+	g.save()
+	return g.pending
+}
+
 // send puts a message of raft's on its way.
 func (g *Group) send(r response) {
 	to := r.m.GetTo()
@@ -199,6 +212,13 @@ func (g *Group) send(r response) {
 		g.ship(to)
 		return
 	}
+	if !g.holdsBack(r) {
+		g.dispatch(r)
+	}
+}
+
+func (g *Group) dispatch(r response) {
+	to := r.m.GetTo()
 	h := g.header(to)
 	h.echo, h.echoOf = r.echo, r.echoOf
 	switch r.m.GetType() {

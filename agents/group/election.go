@@ -146,7 +146,7 @@ func (g *Group) Campaign(now Instant) error {
 	if g.lead != 0 && !g.alive.peers[g.peerOf(g.lead)].suspect {
 		return g.notLeader()
 	}
-	if !g.votes() {
+	if !g.votes() || g.stuck(now) {
 		return g.notLeader()
 	}
 	g.do(now, func() {
@@ -167,6 +167,10 @@ func (g *Group) elect() {
 	}
 	if w := g.withheld(); g.now < w {
 		g.alive.electAt, g.alive.direct = w+g.delay(g.lead), false
+		return
+	}
+	if g.stuck(g.now) {
+		g.alive.electAt, g.alive.direct = g.now.Add(g.cfg.Lease/2), false
 		return
 	}
 	g.alive.attempts++
@@ -202,6 +206,7 @@ func (g *Group) Next() (t Instant, ok bool) {
 	}
 	add(g.alive.electAt)
 	add(g.alive.askAt)
+	add(g.lazy.sendAt)
 	if g.role == raft.StateLeader {
 		add(g.led.beatAt)
 		add(g.led.transferEnd)
@@ -218,6 +223,9 @@ func (g *Group) Wake(now Instant) {
 		if g.alive.askAt > 0 && g.now >= g.alive.askAt {
 			g.alive.askAt = g.now.Add(g.cfg.Silence)
 			g.tell(mayIGo)
+		}
+		if g.lazy.sendAt > 0 && g.now >= g.lazy.sendAt {
+			g.catchUp()
 		}
 		if g.role == raft.StateLeader {
 			g.beat()
@@ -253,7 +261,7 @@ func (g *Group) beat() {
 		return
 	}
 	g.led.beatAt = g.now.Add(g.cfg.Lease / 3)
-	if !g.lease.alone && (g.overdue(g.cfg.Lease) || g.now > max(g.alive.heard, g.lease.quorum).Add(g.cfg.Silence)) {
+	if !g.lease.alone && (g.overdue(g.now, g.cfg.Lease) || g.now > max(g.alive.heard, g.lease.quorum).Add(g.cfg.Silence)) {
 		g.resign() // the disk is stuck, or nobody follows
 		return
 	}

@@ -18,7 +18,7 @@ func TestGap(t *testing.T) {
 		{"killed and back", 2500 * time.Millisecond, func(n *node) { n.crash(50 * time.Millisecond) }},
 		{"silent", 3500 * time.Millisecond, func(n *node) { n.pause(time.Minute) }},
 		{"cut off", 3 * time.Second, func(n *node) { n.w.isolate([]*node{n}, time.Minute) }},
-		{"stuck disk", 4 * time.Second, func(n *node) { n.slow = n.w.now.Add(time.Minute) }},
+		{"stuck disk", 3 * time.Second, func(n *node) { n.slow = n.w.now.Add(time.Minute) }},
 		{"resigned", 500 * time.Millisecond, func(n *node) { n.open[0].g.Resign(n.local()); n.open[0].settle() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -107,6 +107,7 @@ type Group struct {
 	saved   Hard     // as of the last batch
 	queue   []response
 	apply   applying
+	lazy    lazy
 	replies map[uint64]shoal.PeerID // members that are not, or not yet, in conf
 
 	lease lease

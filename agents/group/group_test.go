@@ -113,8 +113,25 @@ func TestBirthElectionTurn(t *testing.T) {
 		t.Fatal("a follower proposed, or says not who leads:", err)
 	}
 	x.pump(4)
+	if x.applied[0] != "xy" || x.applied[1]+x.applied[2] != "" {
+		t.Fatalf("the leader applied %q; nothing told the others: %q, %q", x.applied[0], x.applied[1], x.applied[2])
+	}
+	// The next turn tells the others that those before it are final, and the clock does where there is none.
+	if _, err := x.groups[0].Propose(5, []byte("z")); err != nil {
+		t.Fatal(err)
+	}
+	x.pump(5)
+	if x.applied[0] != "xyz" || x.applied[1] != "xy" || x.applied[2] != "xy" {
+		t.Fatalf("after the next turn: %q", x.applied)
+	}
+	due, ok := x.groups[0].Next()
+	if !ok || due > Instant(100*time.Millisecond) {
+		t.Fatal("nothing is due:", due, ok)
+	}
+	x.groups[0].Wake(due)
+	x.pump(due)
 	for i := range x.groups {
-		if x.applied[i] != "xy" {
+		if x.applied[i] != "xyz" {
 			t.Fatalf("%d applied %q", i, x.applied[i])
 		}
 	}

@@ -83,6 +83,7 @@ func (g *Group) turned(role raft.StateType, lead uint64) {
 	switch is := role == raft.StateLeader; {
 	case is && !was:
 		g.lead = lead
+		g.lazy.told, g.lazy.held = nil, nil
 		g.lease = lease{acked: map[uint64]Instant{}}
 		g.lease.count(g)
 		g.led = leading{
@@ -105,6 +106,7 @@ func (g *Group) turned(role raft.StateType, lead uint64) {
 			g.tell(leaderResigns)
 		}
 		g.led = leading{reads: g.led.reads}
+		g.lazy.told, g.lazy.held = nil, nil
 		g.lead = lead
 		g.announce(lead)
 		if lead == 0 && g.votes() {
@@ -294,8 +296,11 @@ func (g *Group) stir() {
 	}
 }
 
-// giveUp ends the lease for the rest of the term; every message says so from now on.
-func (g *Group) giveUp() { g.released(g.led.term) }
+// giveUp ends the lease for the rest of the term; every message says so from now on. Whoever follows knows what is final.
+func (g *Group) giveUp() {
+	g.catchUp()
+	g.released(g.led.term)
+}
 
 // Resign has a leader step down and tell its group, so that another follows at once.
 func (g *Group) Resign(now Instant) {

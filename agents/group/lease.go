@@ -79,7 +79,7 @@ func (l *lease) echoTo(to uint64) (asked, of uint64) {
 // mayAsk reports whether this member, as a leader, may have others acknowledge it: not if its disk is stuck.
 // Whether they promise anything with that is theirs to see: every message names the newest term that was released.
 func (g *Group) mayAsk() bool {
-	return g.role == raft.StateLeader && !g.overdue(g.cfg.Lease/2)
+	return g.role == raft.StateLeader && !g.stuck(g.now)
 }
 
 // promises notes that a leader's message, which h came with, was acknowledged.
