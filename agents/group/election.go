@@ -16,6 +16,8 @@ type liveness struct {
 	electAt  Instant // 0: not at all
 	yieldTo  Instant // until then another's candidature has precedence; 0: nobody's
 	attempts int
+	stood    Instant // when it last asked whether there would be votes for it
+	ballot   ballot  // who asked that of this member, and gets the answer later
 	direct   bool    // the next attempt asks for votes at once, not first whether there would be any
 	slept    uint64  // the newest term whose leader went to sleep
 	askAt    Instant // when a removed member asks whether it may go; 0: not at all
@@ -181,13 +183,14 @@ func (g *Group) elect() {
 		_ = g.rn.Step(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: new(g.cfg.Self), To: new(g.cfg.Self)}) // local
 		return
 	}
+	g.alive.stood = g.now
 	_ = g.rn.Campaign() // a local message is never refused
 }
 
 // heard notes a sign of life from the leader.
 func (g *Group) heardLeader() {
 	g.alive.heard, g.alive.attempts = g.now, 0
-	g.alive.electAt, g.alive.yieldTo, g.alive.direct = 0, 0, false
+	g.alive.electAt, g.alive.yieldTo, g.alive.direct, g.alive.ballot = 0, 0, false, ballot{}
 	if g.votes() {
 		i := slices.IndexFunc(g.conf.Members, func(m Member) bool { return m.ID == g.cfg.Self })
 		g.alive.electAt = g.now.Add(g.cfg.Silence) + Instant(i)*Instant(g.cfg.Stagger)
@@ -207,6 +210,7 @@ func (g *Group) Next() (t Instant, ok bool) {
 	add(g.alive.electAt)
 	add(g.alive.askAt)
 	add(g.lazy.sendAt)
+	add(g.alive.ballot.at)
 	if g.role == raft.StateLeader {
 		add(g.led.beatAt)
 		add(g.led.transferEnd)
@@ -226,6 +230,9 @@ func (g *Group) Wake(now Instant) {
 		}
 		if g.lazy.sendAt > 0 && g.now >= g.lazy.sendAt {
 			g.catchUp()
+		}
+		if b := g.alive.ballot; b.at > 0 && g.now >= b.at {
+			g.answer()
 		}
 		if g.role == raft.StateLeader {
 			g.beat()

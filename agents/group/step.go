@@ -113,7 +113,7 @@ func (g *Group) handle(from shoal.PeerID, h header, m *raftpb.Message) {
 			return
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:
-		if g.now < g.withheld() {
+		if g.putOff(from, h, m) {
 			return
 		}
 		if g.gone && h.conf < g.conf.Index && g.now >= g.alive.askAt-Instant(g.cfg.Silence-g.cfg.Stagger) {
