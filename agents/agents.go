@@ -102,6 +102,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 	d.Peers.Handle("agents.recover", a.onRecover)
 	d.Peers.Handle("agents.seal", a.onSeal)
 	d.Peers.Handle("agents.damaged", a.onDamaged)
+	d.Peers.Handle("agents.unborn", a.onUnborn)
 	d.Peers.Handle("agents.remove", a.onRemove)
 	d.Peers.Handle("agents.leaving", a.onLeaving)
 	d.Peers.HandleStream("agents.post", a.post.serve)
@@ -237,38 +238,6 @@ func (a *Agents) quarantine(key shoal.Key, err error) {
 	a.cfg.Log.Error("an agent's state is damaged: it is out of use on this node", "agent", KeyText(key), "err", err)
 }
 
-// tellDamaged tells another keeper, now and then, that what this node has of an agent is damaged: it keeps nothing that
-// counts, and is replaced as one that is gone.
-func (a *Agents) tellDamaged(to shoal.PeerID, key shoal.Key) {
-	now := a.instant()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if last, ok := a.told[key]; a.closed || ok && now < last.Add(a.cfg.Suspect) {
-		return
-	}
-	a.told[key] = now
-	a.work.Go(func() {
-		ctx, cancel := context.WithTimeout(a.ctx, a.cfg.Suspect)
-		defer cancel()
-		_, _ = a.Peers.Ask(ctx, to, "agents.damaged", []byte(key)) // or at its next message
-	})
-}
-
-// onDamaged notes that a keeper's state is damaged.
-func (a *Agents) onDamaged(_ context.Context, from shoal.PeerID, req []byte) ([]byte, error) {
-	x, err := a.get(shoal.Key(req))
-	if err != nil {
-		return nil, err
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.damaged == nil {
-		x.damaged = map[shoal.PeerID]group.Instant{}
-	}
-	x.damaged[from] = a.instant()
-	return nil, nil
-}
-
 // each calls f for every group in memory.
 func (a *Agents) each(f func(*actor)) {
 	a.mu.Lock()
@@ -307,8 +276,11 @@ func (a *Agents) stuck(now group.Instant) bool {
 func (a *Agents) deliver(from shoal.PeerID, key shoal.Key, data []byte) {
 	x, err := a.get(key)
 	if err != nil {
-		if shoal.KindOf(err) == shoal.Corrupt {
-			a.tellDamaged(from, key)
+		switch shoal.KindOf(err) {
+		case shoal.Corrupt:
+			a.tell(from, key, "agents.damaged")
+		case shoal.NotFound:
+			a.tell(from, key, "agents.unborn")
 		}
 		return
 	}

@@ -73,6 +73,36 @@ func TestFewerKeepers(t *testing.T) {
 	})
 }
 
+// TestMissedBirth: a keeper that did not hear of a birth hears of it when the group first talks to it, and follows.
+func TestMissedBirth(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, w *world) {
+		deaf := w.nodes[2]
+		l := (*late)(deaf)
+		hears := l.get("agents.birth")
+		l.Handle("agents.birth", func(context.Context, shoal.PeerID, []byte) ([]byte, error) {
+			return nil, shoal.E(shoal.Unavailable, "birth", "away", "")
+		})
+		c := w.nodes[0].create("one", 3)
+		if len(c.Keepers) != 3 {
+			t.Fatalf("%+v", c)
+		}
+		l.set("agents.birth", hears)
+		w.nodes[0].wantCall("1", "one", "add", "")
+		time.Sleep(5 * time.Second)
+		if kept, _ := deaf.Kept(); kept < 1 {
+			t.Fatal("it never heard of the birth")
+		}
+		for _, n := range w.nodes[:2] { // it counts: with one other it is a majority
+			if s, err := n.Show(t.Context(), "one"); err != nil || s.Leader != n.id {
+				n.kill()
+				break
+			}
+		}
+		time.Sleep(10 * time.Second)
+		deaf.wantCall("2", "one", "add", "")
+	})
+}
+
 // TestReadIsOfOneMoment: a read that takes long sees what one turn left, and not a part of the next.
 func TestReadIsOfOneMoment(t *testing.T) {
 	inBubble(t, 3, func(t *testing.T, w *world) {
