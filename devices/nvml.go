@@ -27,7 +27,7 @@ func nvmlCards(ctx context.Context) ([]card, error) {
 func listNVML(lib nvml.Interface) (cards []card, err error) {
 	switch ret := lib.Init(); ret {
 	case nvml.SUCCESS:
-	case nvml.ERROR_LIBRARY_NOT_FOUND:
+	case nvml.ERROR_LIBRARY_NOT_FOUND, nvml.ERROR_DRIVER_NOT_LOADED: // as in a container on a machine without cards
 		return nil, fs.ErrNotExist
 	default:
 		return nil, fmt.Errorf("NVML: %v", ret)

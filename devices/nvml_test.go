@@ -96,7 +96,7 @@ func TestOldNVML(t *testing.T) {
 
 func TestNVMLFails(t *testing.T) {
 	for ret, absent := range map[nvml.Return]bool{
-		nvml.ERROR_LIBRARY_NOT_FOUND: true, nvml.ERROR_DRIVER_NOT_LOADED: false, nvml.ERROR_UNKNOWN: false,
+		nvml.ERROR_LIBRARY_NOT_FOUND: true, nvml.ERROR_DRIVER_NOT_LOADED: true, nvml.ERROR_UNKNOWN: false,
 	} {
 		s := dgx()
 		s.InitFunc = func() nvml.Return { return ret }

@@ -57,6 +57,8 @@ func runSMI(ctx context.Context, fields string) (cards []card, text string, err 
 		return nil, "", errors.New("nvidia-smi prints without end")
 	case ctx.Err() != nil:
 		return cards, text, errors.New("nvidia-smi did not answer in time")
+	case strings.Contains(complaint, "couldn't communicate with the NVIDIA driver"): // it is not loaded
+		return nil, text, fs.ErrNotExist
 	case complaint != "" && !strings.HasPrefix(complaint, "No devices were found"):
 		return cards, text, errors.New(complaint)
 	case err != nil && len(cards) == 0 && complaint == "":

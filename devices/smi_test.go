@@ -38,6 +38,7 @@ func TestSMI(t *testing.T) {
 		{"none", "cat " + recorded + "/none.txt; exit 6", 0, ""},
 		{"lost", "cat " + recorded + "/lost.txt; exit 15", 1, "GPU is lost"},
 		{"complains on the error stream", "cat " + recorded + "/mismatch.txt >&2; exit 18", 0, "version mismatch"},
+		{"no driver", `echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA driver is installed and running."; exit 9`, 0, fs.ErrNotExist.Error()},
 		{"an old driver", `case "$1" in *retired*) echo 'Field "retired_pages.pending" is not a valid field to query.'; exit 2;; esac
 			echo "GPU-1, 00000000:01:00.0, 340.108, 2048, 1024, 50, GeForce GTX 750"`, 1, ""},
 		{"fails and says nothing", "exit 9", 0, "exit status 9"},
