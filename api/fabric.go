@@ -19,6 +19,10 @@ func (s *Server) peers(r *http.Request) (any, error) {
 	return noted{list, note}, err
 }
 
+func (s *Server) peer(r *http.Request) (any, error) {
+	return s.node.Peer(r.Context(), r.PathValue("peer"))
+}
+
 func (s *Server) doctor(r *http.Request) (any, error) { return s.node.Doctor(r.Context()), nil }
 
 func (s *Server) invite(r *http.Request) (any, error) {

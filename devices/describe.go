@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io/fs"
-	"os"
-	"os/exec"
 	"runtime"
 	"time"
 
@@ -16,21 +13,28 @@ import (
 // Times that Describe takes at most.
 const (
 	hashFor  = 5 * time.Millisecond
-	smiLimit = 3 * time.Second // nvidia-smi wakes sleeping cards
+	gpuLimit = 3 * time.Second // drivers wake sleeping cards
 )
 
-// Describe returns the attributes of this machine; Labels and Version are left to the caller. dir
-// must exist: Disk is the size of its file system. The attributes are of use also when the error is
-// not nil: it joins the reasons why some of them are zero. It takes some milliseconds, and up to
-// three seconds where nvidia-smi is slow to answer.
-func Describe(ctx context.Context, dir string) (shoal.Attributes, error) {
-	a := shoal.Attributes{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0)}
+// Largest bounds what a file system in a network may claim to hold, in bytes; others refuse a record with more.
+const Largest = 1 << 60
+
+// Describe returns the attributes of this machine, and what is free on its graphics processors; Labels, Version and Rates
+// are left to the caller. dir must exist: Disk is the size of its file system. declared are devices that nobody can
+// find out about. The attributes are of use also when the error is not nil: it joins the reasons why some of them are
+// zero. It takes some milliseconds, and up to three seconds where a graphics driver is slow to answer.
+func Describe(ctx context.Context, dir string, declared []shoal.GPU) (shoal.Attributes, []shoal.GPULoad, error) {
+	a := shoal.Attributes{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), CPU: processor()}
 	var memErr, diskErr, gpuErr error
+	var load []shoal.GPULoad
 	a.Memory, memErr = memory()
 	a.Disk, diskErr = diskSize(dir)
-	a.GPUs, gpuErr = gpus(ctx, os.DirFS("/"), nvidiaSMI)
+	a.Disk = min(a.Disk, Largest)
+	ctx, cancel := context.WithTimeout(ctx, gpuLimit)
+	defer cancel()
+	a.GPUs, load, gpuErr = GPUs(ctx, declared)
 	a.HashMBs = hashRate(hashFor)
-	return a, errors.Join(
+	return a, load, errors.Join(
 		shoal.Wrap(shoal.Unavailable, "size of memory", memErr),
 		shoal.Wrap(shoal.Unavailable, "size of the disk of "+dir, diskErr),
 		shoal.Wrap(shoal.Unavailable, "graphics processors", gpuErr),
@@ -50,18 +54,4 @@ func hashRate(d time.Duration) float64 {
 			return float64(bytes) / 1e6 / took.Seconds()
 		}
 	}
-}
-
-// nvidiaSMI runs nvidia-smi, if it is installed, and returns what it prints: a line for each card.
-func nvidiaSMI(ctx context.Context) (string, error) {
-	path, err := exec.LookPath("nvidia-smi")
-	if err != nil {
-		return "", fs.ErrNotExist
-	}
-	ctx, cancel := context.WithTimeout(ctx, smiLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	return string(out), err
 }

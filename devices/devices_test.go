@@ -2,23 +2,22 @@ package devices
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"fmt"
+	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/shoal-fabric/shoal"
 )
 
 func TestDescribe(t *testing.T) {
 	begin := time.Now()
-	a, err := Describe(t.Context(), t.TempDir())
+	a, _, err := Describe(t.Context(), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,11 +28,24 @@ func TestDescribe(t *testing.T) {
 	if a.Memory < 64<<20 || a.Disk < 1<<20 || a.HashMBs < 1 {
 		t.Errorf("not plausible: %+v", a)
 	}
+	if c := a.CPU; runtime.GOOS == "linux" && (c.Cores < 1 || c.Cores > a.CPUs || c.Model == "" || len(c.Features) == 0 || !slices.IsSorted(c.Features)) {
+		t.Errorf("processor: %+v", c)
+	}
+}
+
+func TestDescribeDeclared(t *testing.T) {
+	a, _, err := Describe(t.Context(), t.TempDir(), []shoal.GPU{{Vendor: "tpu", Model: "Coral"}})
+	if err != nil || len(a.GPUs) == 0 {
+		t.Fatalf("%+v, %v", a.GPUs, err)
+	}
+	if g := a.GPUs[len(a.GPUs)-1]; g.Vendor != "tpu" || !g.Declared || g.ID == "" {
+		t.Errorf("%+v", g)
+	}
 }
 
 func TestDescribeWithoutDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gone")
-	a, err := Describe(t.Context(), dir)
+	a, _, err := Describe(t.Context(), dir, nil)
 	if err == nil || !strings.Contains(err.Error(), "gone") || a.Disk != 0 || a.CPUs == 0 {
 		t.Fatalf("got %+v, %v", a, err)
 	}
@@ -41,58 +53,48 @@ func TestDescribeWithoutDirectory(t *testing.T) {
 
 func file(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 
-func TestGPUs(t *testing.T) {
-	none := func(context.Context) (string, error) { return "", fs.ErrNotExist }
-	root := fstest.MapFS{
-		"sys/class/drm/card0/device/vendor":                     file("0x1002\n"),
-		"sys/class/drm/card0/device/device":                     file("0x73bf\n"),
-		"sys/class/drm/card0/device/mem_info_vram_total":        file("17163091968\n"),
-		"sys/class/drm/card0-HDMI-A-1/device/vendor":            file("0x1002\n"),
-		"sys/class/drm/card1/device/vendor":                     file("0x10de\n"),
-		"sys/class/drm/card1/device/device":                     file("0x2204\n"),
-		"sys/class/drm/card2/device/vendor":                     file("0x1af4\n"), // virtio
-		"sys/class/drm/card10/device/vendor":                    file("0x8086\n"),
-		"sys/class/drm/card10/device/product_name":              file("Arc\x1b[31m  A770\n"),
-		"sys/class/drm/renderD128/device/vendor":                file("0x1002\n"),
-		"sys/class/drm/version":                                 file("drm 1.1.0"),
-		"proc/driver/nvidia/gpus/0000:01:00.0/information":      file("Model: \t\t NVIDIA RTX A4000\nIRQ: 5\n"),
-		"proc/driver/nvidia/gpus/0000:02:00.0/information":      file("garbage"),
-		"sys/class/drm/card3/device/vendor/is/not/a/file/there": file("x"),
+func TestLinuxChip(t *testing.T) {
+	siblings := func(list ...string) fstest.MapFS {
+		m := fstest.MapFS{"sys/devices/system/cpu/cpufreq/x": file(""), "sys/devices/system/cpu/online": file("0-3")}
+		for i, s := range list {
+			m[fmt.Sprintf("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i)] = file(s + "\n")
+		}
+		return m
 	}
-	amd := shoal.GPU{Vendor: "amd", Model: "PCI device 0x73bf", Memory: 17163091968}
-	intel := shoal.GPU{Vendor: "intel", Model: "Arc[31m A770"}
-	smiBroke := errors.New("driver mismatch")
+	with := func(m fstest.MapFS, cpuinfo string) fstest.MapFS { m["proc/cpuinfo"] = file(cpuinfo); return m }
 	for _, c := range []struct {
-		name string
-		root fs.FS
-		smi  func(context.Context) (string, error)
-		want []shoal.GPU
-		err  error
+		name, model string
+		cores       int
+		root        fstest.MapFS
 	}{
-		{"nothing", fstest.MapFS{}, none, nil, nil},
-		{"proc and drm", root, none, []shoal.GPU{{Vendor: "nvidia", Model: "NVIDIA RTX A4000"}, amd, intel}, nil},
-		{"smi is best", root, func(context.Context) (string, error) {
-			return "NVIDIA GeForce RTX 3090, 24576\nNVIDIA GB10, [N/A]\n\nnonsense\n", nil
-		}, []shoal.GPU{{Vendor: "nvidia", Model: "NVIDIA GeForce RTX 3090", Memory: 24 << 30}, {Vendor: "nvidia", Model: "NVIDIA GB10"}, amd, intel}, nil},
-		{"smi breaks", root, func(context.Context) (string, error) { return "", smiBroke }, []shoal.GPU{{Vendor: "nvidia", Model: "NVIDIA RTX A4000"}, amd, intel}, smiBroke},
-		{"drm alone", fstest.MapFS{
-			"sys/class/drm/card0/device/vendor": file("0x10de"), "sys/class/drm/card0/device/device": file("0x1"),
-		}, none, []shoal.GPU{{Vendor: "nvidia", Model: "PCI device 0x1"}}, nil},
+		{"nothing", "", 0, fstest.MapFS{}},
+		{"x86", "AMD EPYC 7B13", 2, with(siblings("0,2", "1,3", "0,2", "1,3"), "processor\t: 0\nmodel\t\t: 1\nmodel name\t: AMD EPYC 7B13\n\nprocessor: 1\nmodel name: other\n")},
+		{"arm", "ARM 0x41 part 0xd0c", 4, with(siblings("0", "1", "2", "3"), "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n")},
+		{"raspberry", "Raspberry Pi 4 Model B Rev 1.4", 0, with(fstest.MapFS{}, "CPU implementer\t: 0x41\nCPU part\t: 0xd08\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n")},
 	} {
-		got, err := gpus(t.Context(), c.root, c.smi)
-		if !errors.Is(err, c.err) || len(got)+len(c.want) > 0 && !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: got %+v, %v; want %+v", c.name, got, err, c.want)
+		if model, cores := linuxChip(c.root); model != c.model || cores != c.cores {
+			t.Errorf("%s: %q, %d", c.name, model, cores)
 		}
 	}
 }
 
-func FuzzSMI(f *testing.F) {
-	f.Add("NVIDIA, 1\n", "\xff model")
-	f.Fuzz(func(t *testing.T, s, name string) {
-		for _, g := range append(parseSMI(s), shoal.GPU{Model: model(name)}) {
-			if len(g.Model) > maxModel || !utf8.ValidString(g.Model) || strings.ContainsAny(g.Model, "\n\x1b") {
-				t.Fatalf("%q", g.Model)
-			}
-		}
-	})
+func TestMeasure(t *testing.T) {
+	dir := t.TempDir()
+	begin := time.Now()
+	m, d, err := Measure(t.Context(), dir)
+	t.Logf("memory %.1f GB/s, disk %.2f GB/s in %v", m, d, time.Since(begin))
+	if err != nil || m < 0.05 || m > 5000 || d <= 0 || d > 1000 {
+		t.Errorf("memory %v, disk %v, %v", m, d, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if m, d, err := Measure(t.Context(), filepath.Join(dir, "gone")); err == nil || d != 0 || m == 0 {
+		t.Errorf("without a directory: %v, %v, %v", m, d, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Measure(ctx, dir); err == nil {
+		t.Error("it went on after it was cancelled")
+	}
 }

@@ -15,3 +15,9 @@ func diskSize(dir string) (uint64, error) {
 	}
 	return s.Blocks * uint64(s.Bsize), nil
 }
+
+func chip() (model string, cores int) {
+	model, _ = unix.Sysctl("machdep.cpu.brand_string")
+	n, _ := unix.SysctlUint32("hw.physicalcpu")
+	return model, int(n)
+}

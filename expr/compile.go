@@ -69,6 +69,8 @@ var shared = sync.OnceValue(func() *env {
 		cel.ASTValidators(cel.ValidateComprehensionNestingLimit(maxNesting), cel.ValidateRegexLiterals()),
 		scale("gib", 1<<30),
 		scale("mib", 1<<20),
+		versionFunction(),
+		cel.CrossTypeNumericComparisons(true), // "rate.gas >= 1000000000" is no error of type
 	}
 	for _, v := range e.vars {
 		opts = append(opts, cel.Variable(v.name, v.typ))
@@ -195,7 +197,7 @@ func (e *env) explain(what string, issues *cel.Issues) error {
 		names[i] = v.name
 	}
 	return shoal.E(shoal.Invalid, what, why, "there are "+strings.Join(names, ", ")+
-		"; of each of gpus: vendor, model, memory; and gib(n), mib(n)")
+		"; of each of gpus: "+strings.Join(gpuFieldNames(), ", ")+"; and gib(n), mib(n), version(text)")
 }
 
 // Match reports whether m satisfies the expression, and if not, why: the first part that failed and

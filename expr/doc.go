@@ -12,6 +12,9 @@
 //   - every peer that matches has announced each of the expression's Keys, so that a directory can
 //     find it.
 //
+// Versions are compared by version("550.54"); as text, "99" is above "550". What is not known is zero or
+// empty, so that it fulfils no requirement of some amount at least.
+//
 // A label or list element that a peer does not have makes the part that needs it fail, as a false
 // one would; it is no error. has(labels.zone) asks.
 package expr

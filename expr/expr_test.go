@@ -19,14 +19,19 @@ func laptop() *shoal.Member {
 	return &shoal.Member{ID: "12D3KooWlaptop", Attributes: shoal.Attributes{
 		OS: "linux", Arch: "amd64", CPUs: 2, Memory: 8 * gib, Disk: 100 * gib, Version: "0.1.0",
 		Labels: map[string]string{"zone": "home"},
+		CPU:    shoal.CPU{Model: "Intel(R) Core(TM) i5", Cores: 2, Features: []string{"aes", "avx2"}},
 	}, Load: shoal.Load{Slots: 2, Running: 1}}
 }
 
 func server() *shoal.Member {
 	return &shoal.Member{ID: "12D3KooWserver", Attributes: shoal.Attributes{
 		OS: "linux", Arch: "arm64", CPUs: 96, Memory: 500 * gib, Disk: 4000 * gib, Version: "0.1.0", HashMBs: 2000,
-		GPUs: []shoal.GPU{{Vendor: "nvidia", Model: "A100", Memory: 40 * gib}, {Vendor: "nvidia", Model: "T4", Memory: 15 * gib}},
-	}}
+		GPUs: []shoal.GPU{
+			{Vendor: "nvidia", Model: "A100", Memory: 40 * gib, ID: "GPU-1", Driver: "550.54.15"},
+			{Vendor: "nvidia", Model: "T4", Memory: 15 * gib, Health: "GPU is lost", ID: "GPU-2", Driver: "99.1"},
+		},
+		Rates: shoal.Rates{Gas: 2e9, Memory: 11.5, Disk: 1},
+	}, Load: shoal.Load{GPUs: []shoal.GPULoad{{ID: "GPU-1", Free: 10 * gib}}}}
 }
 
 func TestMatch(t *testing.T) {
@@ -47,7 +52,7 @@ func TestMatch(t *testing.T) {
 		{"gpus.exists(g, g.memory >= gib(16) && g.vendor == 'nvidia')", server(), ""},
 		{
 			"gpus.exists(g, g.memory >= gib(80))", server(),
-			"gpus.exists(g, g.memory >= gib(80)) is false: gpus is nvidia A100 40GiB, nvidia T4 15GiB",
+			"gpus.exists(g, g.memory >= gib(80)) is false: gpus is nvidia A100 40GiB (10GiB free), nvidia T4 15GiB (GPU is lost)",
 		},
 		{"gpus[0].memory >= gib(16)", laptop(), "gpus[0].memory >= gib(16): index out of bounds: 0, gpus is empty"},
 		{"size(gpus) > 1", laptop(), "size(gpus) > 1: gpus is empty"},
@@ -65,6 +70,20 @@ func TestMatch(t *testing.T) {
 		{"labels.rack == 'r1' && cpus > 64", laptop(), "cpus > 64: cpus is 2"},
 		{"id.startsWith('12D3') && version.matches('^0[.]')", laptop(), ""},
 		{"hash_mbs > 2500.0", server(), "hash_mbs > 2500.0: hash_mbs is 2000"},
+		{"hash_mbs >= 2000", server(), ""},
+		{"rate.gas >= 1000000000 && rate.memory_gbs > 10 && rate.disk_gbs >= 1", server(), ""},
+		{"rate.gas >= 1e9", laptop(), "rate.gas >= 1e+09: rate.gas is 0"},
+		{"cpu.model.contains('Intel') && cpu.cores == 2 && 'avx2' in cpu.features", laptop(), ""},
+		{"'avx512f' in cpu.features", laptop(), `"avx512f" in cpu.features: cpu.features is aes, avx2`},
+		{"cpu.features.exists(f, f == 'sve')", server(), `cpu.features.exists(f, f == "sve") is false: cpu.features is empty`},
+		{"gpus.exists(g, g.healthy && version(g.driver) >= version('545'))", server(), ""},
+		{
+			"gpus.exists(g, version(g.driver) >= version('550.100'))", server(),
+			`gpus.exists(g, version(g.driver) >= version("550.100")) is false: gpus is nvidia A100 40GiB (10GiB free), nvidia T4 15GiB (GPU is lost)`,
+		},
+		{"gpus.exists(g, g.id == 'GPU-1' && g.free > gib(9) && !g.declared)", server(), ""},
+		{"gpus.exists(g, g.health.contains('lost') && g.free == 0)", server(), ""},
+		{"version(version) >= version('0.0.9')", laptop(), ""},
 		{"1 / (cpus - 2) > 0", laptop(), "1 / (cpus - 2) > 0: division by zero, cpus is 2"},
 		{"gpus.all(cpus, cpus.vendor == 'nvidia') && cpus >= 96", server(), ""},
 	} {
@@ -89,6 +108,10 @@ func TestCompileErrors(t *testing.T) {
 		{"cpus", "it gives a value of type int, not true or false"},
 		{"cpus >= '8'", "column 6: found no matching overload for '_>=_' applied to '(int, string)'"},
 		{"gpus.exists(g, g.vendro == 'nvidia')", "column 17: undefined field 'vendro'"},
+		{"cpus >= 8 && cpu.cores >= '4'", "column 24: found no matching overload"},
+		{"gpus.exists(g, g.healthy && g.drivers >= '550')", "column 30: undefined field 'drivers'"},
+		{"cpu.modell == 'x'", "undeclared reference to 'cpu.modell'"},
+		{"version(1) > 0", "column 8: found no matching overload"},
 		{"load.run == 1", "undeclared reference to 'load.run'"},
 		{"version.matches('(')", "column"},
 		{"cpus >= 8" + strings.Repeat(" ", 1) + "|| cpus >= 8" + strings.Repeat(" || cpus >= 8", 500), "longer than"},
@@ -158,6 +181,7 @@ func TestKeys(t *testing.T) {
 		{"gpus.size() != 0", "gpu"},
 		{"0 < size(gpus)", "gpu"},
 		{"gpus.exists(g, g.vendor == 'nvidia' && g.memory >= gib(24))", "gpu/memory=16GiB gpu/vendor=nvidia gpu"},
+		{"gpus.exists(g, g.free >= gib(24) && g.healthy)", "gpu/memory=16GiB gpu"},
 		{"gpus.exists(g, 'A100' == g.model) && arch == 'arm64'", "gpu/model=A100 gpu arch=arm64"},
 		{"gpus.all(g, g.vendor == 'nvidia')", ""},
 		{"labels.zone == 'a' && labels['rack'] == 'r=1'", "label=rack=r=1 label=zone=a"},
@@ -192,11 +216,12 @@ func genMember(t *rapid.T) *shoal.Member {
 		Labels: rapid.MapOfN(rapid.SampledFrom([]string{"zone", "rack", "a"}), rapid.SampledFrom([]string{"x", "y", "b=c"}), 0, 3).
 			Draw(t, "labels"),
 	}}
-	for range rapid.IntRange(0, 3).Draw(t, "gpus") {
+	for i := range rapid.IntRange(0, 3).Draw(t, "gpus") {
 		m.Attributes.GPUs = append(m.Attributes.GPUs, shoal.GPU{
 			Vendor: rapid.SampledFrom([]string{"nvidia", "amd"}).Draw(t, "vendor"),
-			Model:  rapid.SampledFrom([]string{"A100", "T4"}).Draw(t, "model"), Memory: near("gpu memory"),
+			Model:  rapid.SampledFrom([]string{"A100", "T4"}).Draw(t, "model"), Memory: near("gpu memory"), ID: fmt.Sprint(i),
 		})
+		m.Load.GPUs = append(m.Load.GPUs, shoal.GPULoad{ID: fmt.Sprint(i), Free: near("free")})
 	}
 	return m
 }
@@ -231,7 +256,7 @@ func genExpr(t *rapid.T) string {
 		case 2:
 			return test("cpus", num())
 		}
-		return test(g+".memory", num())
+		return test(g+rapid.SampledFrom([]string{".memory", ".free"}).Draw(t, "amount"), num())
 	}
 	var one func(depth int) string
 	one = func(depth int) string {

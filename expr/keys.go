@@ -146,7 +146,8 @@ func gpuExists(x ast.Expr) ([]Index, bool) {
 				}
 			}
 		}
-		if n, isNum := atLeast(op, right); isNum && dotted(left) == g+".memory" {
+		field := dotted(left)
+		if n, isNum := atLeast(op, right); isNum && (field == g+".memory" || field == g+".free") {
 			is = append(is, gibIndex("gpu/memory", n)...)
 		}
 	}

@@ -184,9 +184,21 @@ func show(v shownVar, m *shoal.Member) string {
 		}
 		var gs []string
 		for _, g := range a.GPUs {
-			gs = append(gs, strings.Join(strings.Fields(clean(g.Vendor)+" "+clean(g.Model)+" "+size(g.Memory)), " "))
+			text := clean(g.Vendor) + " " + clean(g.Model) + " " + size(g.Memory)
+			if free, known := m.Load.GPUFree(g.ID); known {
+				text += " (" + size(free) + " free)"
+			}
+			if !g.Healthy() {
+				text += " (" + clean(g.Health) + ")"
+			}
+			gs = append(gs, strings.Join(strings.Fields(text), " "))
 		}
 		return "gpus is " + shorten(strings.Join(gs, ", "))
+	case v.name == "cpu.features":
+		if len(a.CPU.Features) == 0 {
+			return "cpu.features is empty"
+		}
+		return "cpu.features is " + shorten(clean(strings.Join(a.CPU.Features, ", ")))
 	case v.name == "memory":
 		return "memory is " + size(a.Memory)
 	case v.name == "disk":

@@ -26,12 +26,20 @@ func variables() []variable {
 		{"cpus", cel.IntType, func(m *shoal.Member) any { return types.Int(max(m.Attributes.CPUs, 0)) }},
 		{"memory", cel.IntType, func(m *shoal.Member) any { return bytesOf(m.Attributes.Memory) }},
 		{"disk", cel.IntType, func(m *shoal.Member) any { return bytesOf(m.Attributes.Disk) }},
-		{"gpus", cel.ListType(gpuType()), func(m *shoal.Member) any { return gpuList(m.Attributes.GPUs) }},
+		{"gpus", cel.ListType(gpuType()), func(m *shoal.Member) any { return gpuList(m) }},
 		{"labels", cel.MapType(cel.StringType, cel.StringType), func(m *shoal.Member) any {
 			return types.NewStringStringMap(types.DefaultTypeAdapter, m.Attributes.Labels)
 		}},
 		{"version", cel.StringType, func(m *shoal.Member) any { return types.String(m.Attributes.Version) }},
 		{"hash_mbs", cel.DoubleType, func(m *shoal.Member) any { return types.Double(m.Attributes.HashMBs) }},
+		{"cpu.model", cel.StringType, func(m *shoal.Member) any { return types.String(m.Attributes.CPU.Model) }},
+		{"cpu.cores", cel.IntType, func(m *shoal.Member) any { return types.Int(max(m.Attributes.CPU.Cores, 0)) }},
+		{"cpu.features", cel.ListType(cel.StringType), func(m *shoal.Member) any {
+			return types.NewStringList(types.DefaultTypeAdapter, m.Attributes.CPU.Features)
+		}},
+		{"rate.gas", cel.DoubleType, func(m *shoal.Member) any { return types.Double(m.Attributes.Rates.Gas) }},
+		{"rate.memory_gbs", cel.DoubleType, func(m *shoal.Member) any { return types.Double(m.Attributes.Rates.Memory) }},
+		{"rate.disk_gbs", cel.DoubleType, func(m *shoal.Member) any { return types.Double(m.Attributes.Rates.Disk) }},
 		{"id", cel.StringType, func(m *shoal.Member) any { return types.String(m.ID) }},
 		{"load.slots", cel.IntType, func(m *shoal.Member) any { return types.Int(m.Load.Slots) }},
 		{"load.running", cel.IntType, func(m *shoal.Member) any { return types.Int(m.Load.Running) }},
@@ -61,31 +69,6 @@ func (a *activation) ResolveName(name string) (any, bool) {
 
 func (a *activation) Parent() interpreter.Activation { return nil }
 
-// gpuName is the name of the type of gpus' elements.
-const gpuName = "gpu"
-
-func gpuType() *types.Type { return types.NewObjectType(gpuName) }
-
-// gpuField returns the type and getter of a field of a GPU.
-func gpuField(name string) (*types.FieldType, bool) {
-	field := func(t *types.Type, get func(g *shoal.GPU) any) (*types.FieldType, bool) {
-		return &types.FieldType{
-			Type:    t,
-			IsSet:   func(any) bool { return true },
-			GetFrom: func(obj any) (any, error) { return get(obj.(*shoal.GPU)), nil },
-		}, true
-	}
-	switch name {
-	case "vendor":
-		return field(types.StringType, func(g *shoal.GPU) any { return types.String(g.Vendor) })
-	case "model":
-		return field(types.StringType, func(g *shoal.GPU) any { return types.String(g.Model) })
-	case "memory":
-		return field(types.IntType, func(g *shoal.GPU) any { return bytesOf(g.Memory) })
-	}
-	return nil, false
-}
-
 // provider adds the type gpu to CEL's own, so that a mistyped field is an error of Compile.
 type provider struct{ types.Provider }
 
@@ -98,14 +81,14 @@ func (p provider) FindStructType(name string) (*types.Type, bool) {
 
 func (p provider) FindStructFieldNames(name string) ([]string, bool) {
 	if name == gpuName {
-		return []string{"vendor", "model", "memory"}, true
+		return gpuFieldNames(), true
 	}
 	return p.Provider.FindStructFieldNames(name)
 }
 
 func (p provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
 	if name == gpuName {
-		return gpuField(field)
+		return gpuFieldType(field)
 	}
 	return p.Provider.FindStructFieldType(name, field)
 }

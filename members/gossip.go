@@ -62,7 +62,8 @@ func (m *Members) fromMember(h shoal.Handler) shoal.Handler {
 }
 
 // take merges items that a member sent, and returns which were known. The first malformed one ends
-// it: the sender is broken.
+// it: the sender is broken. What another signed and cannot be is that one's fault, and passed over as if known, so
+// that who hands it on, and may judge it otherwise, is not cut off.
 func (m *Members) take(from shoal.PeerID, items []view.Item) (known []byte, err error) {
 	if len(items) > maxItems {
 		return nil, shoal.E(shoal.Invalid, "member news", "too many at once", "")
@@ -76,7 +77,14 @@ func (m *Members) take(from shoal.PeerID, items []view.Item) (known []byte, err 
 	now := m.now()
 	for i, it := range items {
 		news, err := m.view.Offer(it, it.Kind == view.KindRecord && it.Fact.Signer == from, now)
-		if k := shoal.KindOf(err); err != nil && k != shoal.Full {
+		switch k := shoal.KindOf(err); {
+		case err == nil || k == shoal.Full:
+		case k == shoal.Invalid && it.Kind == view.KindRecord:
+			m.refuse(it.Fact.Signer, err, now)
+			if it.Fact.Signer == from {
+				return nil, err
+			}
+		default:
 			return nil, err
 		}
 		if !news {
@@ -88,6 +96,21 @@ func (m *Members) take(from shoal.PeerID, items []view.Item) (known []byte, err 
 		m.stir()
 	}
 	return known, nil
+}
+
+// refuseEvery is the time between two warnings about the records of one member.
+const refuseEvery = time.Hour
+
+// refuse says that a record of p, signed by p, is not taken. m.mu is held.
+func (m *Members) refuse(p shoal.PeerID, err error, now time.Time) {
+	if last, ok := m.refused[p]; ok && now.Sub(last) < refuseEvery && !now.Before(last) {
+		return
+	}
+	if len(m.refused) >= 1024 {
+		clear(m.refused)
+	}
+	m.refused[p] = now
+	m.cfg.Log.Warn("members: a record is refused", "peer", p, "err", err)
 }
 
 func (m *Members) onPush(_ context.Context, from shoal.PeerID, req []byte) ([]byte, error) {

@@ -36,7 +36,8 @@ type Members struct {
 	verdicts map[shoal.PeerID]verdict
 	asking   map[shoal.PeerID]*question
 	skews    map[shoal.PeerID]time.Duration
-	told     map[shoal.PeerID]uint64 // without a table: which of its records this node told a peer last
+	refused  map[shoal.PeerID]time.Time // when a record of theirs was last complained of
+	told     map[shoal.PeerID]uint64    // without a table: which of its records this node told a peer last
 	rand     *rand.Rand
 	watchers []func(shoal.Member)
 	events   []event
@@ -67,7 +68,7 @@ func New(cfg Config, d Deps) (*Members, error) {
 		cfg: cfg, self: capability.PeerIDOf(cfg.Key.Public().(ed25519.PublicKey)),
 		door: d.Door, net: d.Network, kv: d.KV,
 		verdicts: map[shoal.PeerID]verdict{}, asking: map[shoal.PeerID]*question{},
-		skews: map[shoal.PeerID]time.Duration{}, told: map[shoal.PeerID]uint64{}, rand: rand.New(rand.NewPCG(cfg.Seed, 1)),
+		skews: map[shoal.PeerID]time.Duration{}, told: map[shoal.PeerID]uint64{}, refused: map[shoal.PeerID]time.Time{}, rand: rand.New(rand.NewPCG(cfg.Seed, 1)),
 		saved: map[shoal.PeerID]uint64{}, unsaved: map[shoal.PeerID]bool{}, wake: make(chan struct{}, 1),
 		lan: lan{seen: map[shoal.PeerID][]string{}, pending: map[shoal.PeerID]*request{}},
 	}
@@ -297,6 +298,9 @@ func (m *Members) ReadRecord(p shoal.PeerID, sealed []byte) (shoal.Member, error
 		return shoal.Member{}, shoal.Wrap(shoal.Refused, what, err)
 	}
 	r, err := view.OpenRecord(env, m.st.Fabric)
+	if err == nil {
+		err = r.Clock(env.Signer, m.now())
+	}
 	if err != nil {
 		return shoal.Member{}, shoal.Wrap(shoal.Invalid, what, err)
 	}

@@ -69,7 +69,10 @@ func (m *Members) due(load shoal.Load, addresses []string, now time.Time) bool {
 func differ(a, b shoal.Load) bool {
 	far := func(x, y float64) bool { return x != y && (x > y*1.05 || y > x*1.05) }
 	return a.Slots != b.Slots || a.Running != b.Running || a.Queued != b.Queued || far(a.TaskSecs, b.TaskSecs) ||
-		far(float64(a.DiskFree), float64(b.DiskFree)) || far(float64(a.HeldBytes), float64(b.HeldBytes))
+		far(float64(a.DiskFree), float64(b.DiskFree)) || far(float64(a.HeldBytes), float64(b.HeldBytes)) ||
+		!slices.EqualFunc(a.GPUs, b.GPUs, func(x, y shoal.GPULoad) bool {
+			return x.ID == y.ID && !far(float64(x.Free), float64(y.Free))
+		})
 }
 
 // refresh signs a new record if one is due. Load and addresses are asked outside the lock: what they

@@ -118,7 +118,7 @@ func (m *Members) use(st state) error {
 			err := wire.Unmarshal("member", b, &k)
 			if err == nil {
 				k.Item.Age = uint64(max(0, now.UnixMilli()-k.Made))
-				_, err = m.view.Offer(k.Item, true, now)
+				err = m.view.Recall(k.Item, now)
 			}
 			if err != nil {
 				m.cfg.Log.Warn("members: a row on disk is passed over", "key", key, "error", err)

@@ -2,12 +2,10 @@ package node
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/expr"
 )
 
@@ -16,7 +14,6 @@ const (
 	announceLook  = 2 * time.Second // between looks at what this node says of itself
 	announceAgain = 6 * time.Hour   // between puts of a record that did not change; peers keep it for 48 h
 	announceRetry = 5 * time.Minute // longest wait after a put that failed
-	describeEvery = time.Hour       // between looks at the machine itself: they wake sleeping devices
 )
 
 // announcer has the directory know what this node is, so that peers without a table of all members
@@ -24,24 +21,19 @@ const (
 // held in an earlier life and no longer do expire at the peers that noted them, and until then whoever
 // follows them sees from the record that they do not hold.
 type announcer struct {
-	n     *Node
-	keys  map[shoal.Key]bool // announced
-	put   shoal.Member       // as in the record that was put last
-	next  time.Time          // when to put the same again
-	wait  time.Duration      // after a failure
-	again time.Time          // when to describe the machine again
+	n    *Node
+	keys map[shoal.Key]bool // announced
+	put  shoal.Member       // as in the record that was put last
+	next time.Time          // when to put the same again
+	wait time.Duration      // after a failure
 }
 
 // announce keeps the directory's word on this node true until ctx ends.
 func (n *Node) announce(ctx context.Context) error {
-	a := &announcer{n: n, keys: map[shoal.Key]bool{}, again: time.Now().Add(describeEvery)}
+	a := &announcer{n: n, keys: map[shoal.Key]bool{}}
 	tick := time.NewTicker(announceLook)
 	defer tick.Stop()
 	for {
-		if now := time.Now(); now.After(a.again) {
-			a.again = now.Add(describeEvery)
-			n.describe(ctx)
-		}
 		a.turn(ctx)
 		select {
 		case <-tick.C:
@@ -92,24 +84,4 @@ func lacking(a, b map[shoal.Key]bool) (out []shoal.Key) {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// describe looks at the machine again: a device may have come or gone.
-func (n *Node) describe(ctx context.Context) {
-	a, err := devices.Describe(ctx, n.cfg.Dir)
-	if err != nil {
-		n.cfg.Log.Debug("node: this machine is described in part only", "err", err)
-		return // what was known is better
-	}
-	old := n.rooms.members.Self().Attributes
-	a.Labels, a.Version, a.HashMBs = old.Labels, old.Version, old.HashMBs
-	if !sameMachine(a, old) {
-		n.cfg.Log.Info("node: this machine has changed")
-		n.rooms.members.SetAttributes(a)
-	}
-}
-
-func sameMachine(a, b shoal.Attributes) bool {
-	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk &&
-		a.Version == b.Version && slices.Equal(a.GPUs, b.GPUs) && maps.Equal(a.Labels, b.Labels)
 }

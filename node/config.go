@@ -26,6 +26,10 @@ type Config struct {
 	Listen []string          // multiaddrs or host:port; empty: TCP and QUIC on all interfaces, port 4170 or the next free
 	Labels map[string]string // attributes of the operator's choosing
 	NoMDNS bool              // neither announce on nor listen to the local network
+	// Devices are graphics processors, or others, that the operator declares: of those that the node finds by
+	// themselves, by their ID, what it cannot find out; others are listed beside them.
+	Devices []shoal.GPU
+	Measure bool // measure the machine's rates after the first start: half a second's work, once the node is idle
 	// NoTable keeps no table of all members: the node knows its routing table only, as in a fabric
 	// of many thousand.
 	NoTable bool
@@ -48,6 +52,8 @@ type Config struct {
 	shun    func(shoal.PeerID) bool         // tests keep nodes from meeting
 	patient bool                            // tests that are not about time: nobody is taken for dead on a busy machine
 	now     func() time.Time                // tests shift the clock; nil: the machine's
+
+	measureAfter time.Duration // tests do not wait so long
 }
 
 func (c Config) withDefaults() Config {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -28,6 +29,9 @@ type Node struct {
 	begun time.Time
 	rooms *rooms
 	late  late
+
+	saying sync.Mutex                      // of who changes what this node says of its machine
+	free   atomic.Pointer[[]shoal.GPULoad] // as last seen
 
 	stop context.CancelFunc
 	loop sync.WaitGroup

@@ -63,6 +63,22 @@ func (n *Node) Peers(ctx context.Context, where string) (list []PeerInfo, note s
 	return list, note, nil
 }
 
+// Peer describes the one member whose ID is p or ends with it, this node included. A peer that this node has not met is
+// asked, or those who keep what it put.
+func (n *Node) Peer(ctx context.Context, p string) (PeerInfo, error) {
+	id, err := n.Member(p)
+	if err != nil {
+		return PeerInfo{}, err
+	}
+	m, ok := n.rooms.members.Lookup(id)
+	if !ok {
+		if m, err = n.record(ctx, id); err != nil {
+			return PeerInfo{}, err
+		}
+	}
+	return n.peerInfo(m), nil
+}
+
 // findPeers looks the rarest kind of key up, or without a key takes a sample of the fabric, and gets the
 // record of each peer that is not known.
 func (n *Node) findPeers(ctx context.Context, keys []expr.Index, known []shoal.Member) (found []shoal.Member, note string) {

@@ -57,11 +57,12 @@ func (n *Node) build(ctx, life context.Context) error {
 		return err
 	}
 	// Before the host, which begins to hear others at once: what nobody listens to is not said again soon.
-	attributes, err := devices.Describe(ctx, cfg.Dir)
+	attributes, free, err := devices.Describe(ctx, cfg.Dir, cfg.Devices)
 	if err != nil {
 		cfg.Log.Warn("node: this machine is described in part only", "err", err)
 	}
-	attributes.Labels, attributes.Version = cfg.Labels, Version
+	attributes.Labels, attributes.Version, attributes.Rates = cfg.Labels, Version, n.knownRates(attributes.CPU)
+	n.free.Store(&free)
 	r.host, err = openHost(r.disk.KV("node"), host.Config{
 		Key: key, Listen: listen, MDNS: !cfg.NoMDNS, Open: []string{bitswapProtocols}, Shun: cfg.shun, Log: cfg.Log,
 	})
@@ -111,6 +112,7 @@ func (n *Node) build(ctx, life context.Context) error {
 	}
 	for name, loop := range map[string]func(context.Context) error{
 		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run,
+		"machine": n.watch, "measure": n.calibrate,
 	} {
 		n.run(life, name, loop)
 	}
@@ -227,7 +229,11 @@ func (n *Node) load() shoal.Load {
 		l = s.Load()
 	}
 	l.DiskFree, _ = n.rooms.disk.Free()
+	l.DiskFree = min(l.DiskFree, devices.Largest)
 	l.HeldBytes = n.rooms.disk.Held()
+	if free := n.free.Load(); free != nil {
+		l.GPUs = *free
+	}
 	return l
 }
 

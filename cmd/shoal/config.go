@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/devices"
 )
 
 // settings is what a configuration file of 'shoal up' may say: the flags, for those who would rather
@@ -29,28 +31,38 @@ type settings struct {
 	Members struct {
 		Table *string `yaml:"table"`
 	} `yaml:"members"`
+	Devices []device `yaml:"devices"`
+}
+
+// device is a graphics processor, or another, that the operator declares: the node cannot find it, or not all of it.
+type device struct {
+	Vendor string `yaml:"vendor"`
+	Model  string `yaml:"model"`
+	Memory string `yaml:"memory"` // "16GiB"
+	Count  *int   `yaml:"count"`  // so many alike; 1
+	ID     string `yaml:"id"`     // of one that the node finds: what follows says what it cannot find out
 }
 
 // settingNames is for the error that names an unknown one.
-const settingNames = "listen, labels, slots, api, mdns, log, members.table"
+const settingNames = "listen, labels, slots, api, mdns, log, members.table, devices (each with vendor, model, memory, count, id)"
 
 // maxSettings bounds a configuration file.
 const maxSettings = 1 << 20
 
-// configure sets the flags of cmd that the file at path speaks of. Those given on the command line win.
-func configure(cmd *cobra.Command, path string) error {
+// configure sets the flags of cmd that the file at path speaks of, and returns the rest of what it says. Flags given on
+// the command line win.
+func configure(cmd *cobra.Command, path string) (c settings, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return fileError("configuration "+path, err)
+		return c, fileError("configuration "+path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
 	if err != nil {
-		return fileError("configuration "+path, err)
+		return c, fileError("configuration "+path, err)
 	}
-	c, err := parseSettings(b)
-	if err != nil {
-		return shoal.Wrap(shoal.Invalid, "configuration "+path, err)
+	if c, err = parseSettings(b); err != nil {
+		return c, shoal.Wrap(shoal.Invalid, "configuration "+path, err)
 	}
 	for _, s := range c.flags() {
 		f := cmd.Flags().Lookup(s.name)
@@ -58,10 +70,10 @@ func configure(cmd *cobra.Command, path string) error {
 			continue
 		}
 		if err := f.Value.Set(s.value); err != nil {
-			return shoal.E(shoal.Invalid, "configuration "+path, s.name+": "+err.Error(), "see 'shoal up --help'")
+			return c, shoal.E(shoal.Invalid, "configuration "+path, s.name+": "+err.Error(), "see 'shoal up --help'")
 		}
 	}
-	return nil
+	return c, nil
 }
 
 // flag is a setting as a flag of 'up'.
@@ -134,5 +146,60 @@ func (c settings) check() error {
 			return shoal.E(shoal.Invalid, "labels", "a label is not called "+strconv.Quote(k), "leave '=' out of its name")
 		}
 	}
-	return nil
+	_, err := c.devices()
+	return err
+}
+
+// devices returns the declared devices one by one, each with an ID. Errors are Invalid and say which is wrong.
+func (c settings) devices() (list []shoal.GPU, err error) {
+	ids := map[string]bool{}
+	for i, d := range c.Devices {
+		bad := func(why, try string) ([]shoal.GPU, error) {
+			return nil, shoal.E(shoal.Invalid, fmt.Sprintf("devices: the %s", ordinal(i+1)), why, try)
+		}
+		memory, err := parseSize(d.Memory)
+		count := 1
+		if d.Count != nil {
+			count = *d.Count
+		}
+		switch {
+		case d.Vendor == "" && d.ID == "":
+			return bad("it has neither vendor nor id", "write vendor: of what kind it is, or id: of one that the node finds")
+		case err != nil || memory > maxDeviceMemory:
+			return bad("its memory is no size: "+strconv.Quote(d.Memory), "write one like 16GiB")
+		case count < 1 || len(list)+count > shoal.MaxGPUs:
+			return bad(fmt.Sprintf("there cannot be %d of it", count), fmt.Sprintf("declare %d devices at most", shoal.MaxGPUs))
+		}
+		for _, s := range []string{d.Vendor, d.Model, d.ID} {
+			if devices.Clean(s) != s {
+				return bad("its vendor, model or id is no short printable text: "+strconv.Quote(s), "shorten it")
+			}
+		}
+		for n := 1; n <= count; n++ {
+			id := d.ID
+			switch {
+			case id == "":
+				id = fmt.Sprintf("declared-%d", len(list)+1)
+			case count > 1:
+				id = fmt.Sprintf("%s-%d", id, n)
+			}
+			if ids[id] {
+				return bad("another has its id '"+id+"'", "give each an id of its own")
+			}
+			ids[id] = true
+			list = append(list, shoal.GPU{Vendor: d.Vendor, Model: d.Model, Memory: memory, ID: id, Declared: true})
+		}
+	}
+	return list, nil
+}
+
+const maxDeviceMemory = 1 << 50
+
+// ordinal writes 1 as "1st".
+func ordinal(n int) string {
+	end := "th"
+	if n/10%10 != 1 {
+		end = cmp.Or(map[int]string{1: "st", 2: "nd", 3: "rd"}[n%10], end)
+	}
+	return strconv.Itoa(n) + end
 }

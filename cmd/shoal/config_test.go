@@ -44,16 +44,25 @@ members:
 
 func TestSettingsFaults(t *testing.T) {
 	for text, want := range map[string]string{
-		"slots: 2\nslot: 3\n":              "line 2: there is no setting 'slot': there are listen, ",
-		"members:\n  tabel: off\n":         "line 2: there is no setting 'tabel': ",
-		"executors: []\n":                  "line 1: there is no setting 'executors': ",
-		"slots: many\n":                    "line 1: cannot unmarshal",
-		"slots: 1\nslots: 2\n":             "already defined at line 1",
-		"listen: {\n":                      "line ",
-		"slots: 1\n---\nslots: 2\n":        "more than one document",
-		"labels: {'a=b': c}\n":             "labels: a label is not called",
-		"- a\n":                            "line 1: cannot unmarshal",
-		strings.Repeat("#", maxSettings+1): "larger than 1.0 MiB",
+		"slots: 2\nslot: 3\n":                                "line 2: there is no setting 'slot': there are listen, ",
+		"members:\n  tabel: off\n":                           "line 2: there is no setting 'tabel': ",
+		"executors: []\n":                                    "line 1: there is no setting 'executors': ",
+		"slots: many\n":                                      "line 1: cannot unmarshal",
+		"slots: 1\nslots: 2\n":                               "already defined at line 1",
+		"listen: {\n":                                        "line ",
+		"slots: 1\n---\nslots: 2\n":                          "more than one document",
+		"devices: [{vendor: a}, {}]\n":                       "devices: the 2nd: it has neither vendor nor id",
+		"devices:\n- {vendor: a, memory: lots}\n":            "devices: the 1st: its memory is no size: \"lots\": write one like 16GiB",
+		"devices:\n- {vendor: a, memory: 16777216TiB}\n":     "its memory is no size",
+		"devices: [{vendor: a, count: 65}]\n":                "there cannot be 65 of it",
+		"devices: [{vendor: a, count: -1}]\n":                "there cannot be -1 of it",
+		"devices: [{vendor: a, count: 1000000000000000}]\n":  "there cannot be",
+		"devices: [{vendor: a, id: x}, {id: x, model: y}]\n": "the 2nd: another has its id 'x'",
+		"devices: [{vendor: \"a\\e[2J\"}]\n":                 "no short printable text",
+		"devices: [{vendor: a, modell: x}]\n":                "line 1: there is no setting 'modell'",
+		"labels: {'a=b': c}\n":                               "labels: a label is not called",
+		"- a\n":                                              "line 1: cannot unmarshal",
+		strings.Repeat("#", maxSettings+1):                   "larger than 1.0 MiB",
 	} {
 		_, err := parseSettings([]byte(text))
 		if shoal.KindOf(err) != shoal.Invalid || !strings.Contains(fmt.Sprint(err), want) || strings.Contains(fmt.Sprint(err), "\n") {
@@ -72,4 +81,25 @@ func FuzzSettings(f *testing.F) {
 		}
 		_ = c.flags()
 	})
+}
+
+func TestDevices(t *testing.T) {
+	c, err := parseSettings([]byte(`devices:
+  - {vendor: google, model: Coral, memory: 8GiB, count: 2}
+  - {vendor: amd, id: card, count: 2}
+  - {id: "0000:03:00.0", memory: 16GiB}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []shoal.GPU{
+		{Vendor: "google", Model: "Coral", Memory: 8 << 30, ID: "declared-1", Declared: true},
+		{Vendor: "google", Model: "Coral", Memory: 8 << 30, ID: "declared-2", Declared: true},
+		{Vendor: "amd", ID: "card-1", Declared: true},
+		{Vendor: "amd", ID: "card-2", Declared: true},
+		{ID: "0000:03:00.0", Memory: 16 << 30, Declared: true},
+	}
+	if got, err := c.devices(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net/http"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -12,16 +14,34 @@ import (
 func peersCmd(s *shell) *cobra.Command {
 	var where string
 	cmd := &cobra.Command{
-		Use:   "peers",
-		Short: "List the other members of the fabric",
-		Long: `Every fact carries its age: the time since this node last had news of that peer. A node with
+		Use:   "peers [PEER]",
+		Short: "List the other members of the fabric, or describe one",
+		Long: `Peers lists the members; with a peer's ID, or how it ends, it tells all that this one says of its machine. Every fact carries its age: the time since this node last had news of that peer. A node with
 --members-table off looks up who announces what --where asks for (GPUs, labels, cpus, memory, arch,
-os); for anything else it asks a sample of the fabric, and says so on the error stream.`,
+os); for anything else it asks a sample of the fabric, and says so on the error stream.
+
+An expression may speak of os, arch, cpus, memory, disk, version, id, labels, hash_mbs; cpu.model, cpu.cores,
+cpu.features; rate.gas (units a second, one core), rate.memory_gbs, rate.disk_gbs; load.slots, load.running, load.queued,
+load.task_s, load.disk_free, load.held; and of each of gpus: vendor, model, memory, free, id, driver, healthy, health,
+declared. gib(n) and mib(n) are amounts of bytes; version("550.54") compares as versions do. What is not known is 0
+or empty.`,
 		Example: `  shoal peers
   shoal peers --where 'cpus >= 8 && labels.zone == "a"'
-  shoal peers --where 'gpus.exists(g, g.memory >= gib(16))'`,
-		Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  shoal peers --where 'gpus.exists(g, g.healthy && g.free >= gib(16) && version(g.driver) >= version("550"))'
+  shoal peers --where '"avx2" in cpu.features && rate.disk_gbs > 1'
+  shoal peers KN4jWc5h`,
+		Args: between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				if where != "" {
+					return usage(cmd, "give a peer or --where, not both")
+				}
+				var p node.PeerInfo
+				if err := s.client().Call(cmd.Context(), http.MethodGet, "peers/"+url.PathEscape(args[0]), nil, &p); err != nil {
+					return err
+				}
+				return s.show(p, func() { s.peer(p) })
+			}
 			var res []node.PeerInfo
 			note, err := s.client().Get(cmd.Context(), api.Query("peers", "where", where), &res)
 			if err != nil {
@@ -37,7 +57,7 @@ os); for anything else it asks a sample of the fabric, and says so on the error 
 			for i, p := range res {
 				rows[i] = []string{
 					string(p.PeerID), string(p.State), ago(p.AgeS), fmt.Sprintf("%d/%d", p.Load.Running+p.Load.Queued, p.Load.Slots),
-					fmt.Sprintf("%d cpus, %s%s", p.Attributes.CPUs, size(p.Attributes.Memory), labels(p.Attributes)),
+					brief(p.Attributes, p.Load),
 				}
 			}
 			if len(rows) == 0 {
@@ -48,6 +68,21 @@ os); for anything else it asks a sample of the fabric, and says so on the error 
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, labels, load")
+	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, cpu, rate, labels, load, version")
 	return cmd
+}
+
+// peer prints all that is known of one member.
+func (s *shell) peer(p node.PeerInfo) {
+	s.printf("peer      %s\nstate     %s, last news %s\n", p.PeerID, p.State, ago(p.AgeS))
+	for i, a := range p.Addresses {
+		s.printf("%-9s %s\n", map[bool]string{true: "address"}[i == 0], a)
+	}
+	s.printf("tasks     %d running, %d queued, %d slots\n", p.Load.Running, p.Load.Queued, p.Load.Slots)
+	s.printf("storage   %s held, %s free\n", size(p.Load.HeldBytes), size(p.Load.DiskFree))
+	s.machine(p.Attributes, p.Load)
+	if p.RTTms > 0 || p.RateMBs > 0 {
+		s.printf("link      %.1f ms, %.1f MB/s\n", p.RTTms, p.RateMBs)
+	}
+	s.printf("version   %s\n", p.Attributes.Version)
 }

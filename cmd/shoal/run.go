@@ -343,7 +343,7 @@ func parseSize(s string) (uint64, error) {
 	}
 	var n float64
 	var unit string
-	if k, _ := fmt.Sscanf(s, "%g%s", &n, &unit); k == 0 || n <= 0 {
+	if k, _ := fmt.Sscanf(s, "%g%s", &n, &unit); k == 0 || !(n > 0 && n < 1<<60) {
 		return 0, fmt.Errorf("'%s' is no size; write 512MiB or 1GiB", s)
 	}
 	switch strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(unit), "b"), "i") {
@@ -356,6 +356,9 @@ func parseSize(s string) (uint64, error) {
 		n *= 1 << 30
 	default:
 		return 0, fmt.Errorf("'%s' is no unit; write KiB, MiB or GiB", unit)
+	}
+	if n >= 1<<63 {
+		return 0, fmt.Errorf("'%s' is more than there is", s)
 	}
 	return uint64(n), nil
 }

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
-	"sort"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/node"
 )
 
@@ -33,8 +29,7 @@ func statusCmd(s *shell) *cobra.Command {
 				}
 				s.printf("tasks     %d running, %d queued, %d slots\n", st.Load.Running, st.Load.Queued, st.Load.Slots)
 				s.printf("storage   %s held, %s free\n", size(st.Load.HeldBytes), size(st.Load.DiskFree))
-				s.printf("machine   %s/%s, %d cpus, %s memory%s\n", st.Attributes.OS, st.Attributes.Arch,
-					st.Attributes.CPUs, size(st.Attributes.Memory), labels(st.Attributes))
+				s.machine(st.Attributes, st.Load)
 				s.printf("up        %s, version %s, in %s\n", ago(st.UptimeS), st.Version, st.Dir)
 				for _, p := range st.Pending {
 					s.printf("asks to join: %s ('shoal invite approve CODE' admits it, with the code it shows)\n", p)
@@ -45,20 +40,4 @@ func statusCmd(s *shell) *cobra.Command {
 			})
 		},
 	}
-}
-
-func labels(a shoal.Attributes) string {
-	var b strings.Builder
-	for _, g := range a.GPUs {
-		fmt.Fprintf(&b, ", %s %s %s", g.Vendor, g.Model, size(g.Memory))
-	}
-	keys := make([]string, 0, len(a.Labels))
-	for k := range a.Labels {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		fmt.Fprintf(&b, ", %s=%s", k, a.Labels[k])
-	}
-	return b.String()
 }

@@ -35,7 +35,10 @@ A file for --config holds any of
   api: 127.0.0.1:7770
   mdns: false
   log: info
-  members: {table: off}`,
+  members: {table: off}
+  devices:                        # what the node cannot find out about
+    - {vendor: google, model: Coral, memory: 8GiB, count: 2}
+    - {id: "0000:03:00.0", model: Arc A770, memory: 16GiB}`,
 		Example: `  shoal up
   shoal up --join shoal1...
   shoal up --join lan                    # ask over the local network; approve there
@@ -43,7 +46,11 @@ A file for --config holds any of
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config != "" {
-				if err := configure(cmd, config); err != nil {
+				c, err := configure(cmd, config)
+				if err != nil {
+					return err
+				}
+				if cfg.Devices, err = c.devices(); err != nil {
 					return err
 				}
 			}
@@ -78,7 +85,7 @@ A file for --config holds any of
 			if err := lv.UnmarshalText([]byte(level)); err != nil {
 				return usage(cmd, "--log is debug, info, warn or error")
 			}
-			cfg.Dir = s.dir
+			cfg.Dir, cfg.Measure = s.dir, true
 			cfg.Log = slog.New(slog.NewTextHandler(s.errs, &slog.HandlerOptions{Level: lv}))
 			return s.up(cmd.Context(), cfg, apiAddr)
 		},

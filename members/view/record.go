@@ -3,10 +3,7 @@ package view
 import (
 	"crypto/ed25519"
 	"math"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/capability"
@@ -17,17 +14,6 @@ import (
 const (
 	recordDomain    = "member"
 	departureDomain = "departure"
-)
-
-// Limits of a record; one beyond them is refused as Invalid.
-const (
-	maxAddresses = 32
-	maxAddress   = 256 // bytes
-	maxLabels    = 64
-	maxText      = 256 // bytes of a label, model, version
-	maxGPUs      = 64
-	minTTL       = 5         // seconds
-	maxTTL       = 24 * 3600 // seconds
 )
 
 // Record is what a member says of itself. The signer of its envelope is the member.
@@ -44,7 +30,7 @@ type Record struct {
 
 // Seal signs r.
 func (r Record) Seal(key ed25519.PrivateKey) (capability.Envelope, error) {
-	if err := r.check(); err != nil {
+	if err := r.check("this node's record"); err != nil {
 		return capability.Envelope{}, err
 	}
 	payload := wire.Marshal(r)
@@ -68,49 +54,15 @@ func OpenRecord(e capability.Envelope, fabric string) (Record, error) {
 func readRecord(e capability.Envelope, fabric string) (Record, error) {
 	var r Record
 	if len(e.Payload) > wire.MaxRecord {
-		return r, invalid("record", "longer than 16 KiB")
+		return r, invalid("record of "+e.Signer.Short(), "longer than 16 KiB")
 	}
-	if err := wire.Unmarshal("record", e.Payload, &r); err != nil {
+	if err := wire.Unmarshal("record of "+e.Signer.Short(), e.Payload, &r); err != nil {
 		return r, err
 	}
 	if r.Fabric != fabric {
 		return r, shoal.E(shoal.Refused, "record of "+e.Signer.Short(), "from another fabric", "")
 	}
-	return r, r.check()
-}
-
-func (r Record) check() error {
-	a := r.Attributes
-	switch {
-	case r.Life == 0 || r.Life > math.MaxInt64 || r.Seq == 0:
-		return invalid("record", "no life or sequence number")
-	case r.TTL < minTTL || r.TTL > maxTTL:
-		return invalid("record", "time to live out of bounds")
-	case len(r.Addresses) > maxAddresses || len(a.Labels) > maxLabels || len(a.GPUs) > maxGPUs:
-		return invalid("record", "too many addresses, labels or GPUs")
-	case a.CPUs < 0 || r.Load.Slots < 0 || r.Load.Running < 0 || r.Load.Queued < 0:
-		return invalid("record", "a count is negative")
-	case !sane(a.HashMBs) || !sane(r.Load.TaskSecs):
-		return invalid("record", "a measurement is no number")
-	case !texts(maxText, a.OS, a.Arch, a.Version):
-		return invalid("record", "os, arch or version is no short printable text")
-	}
-	for _, s := range r.Addresses {
-		if !strings.HasPrefix(s, "/") || !texts(maxAddress, s) {
-			return invalid("record", "an address is malformed")
-		}
-	}
-	for k, v := range a.Labels {
-		if k == "" || !texts(maxText, k, v) {
-			return invalid("record", "a label is no short printable text")
-		}
-	}
-	for _, g := range a.GPUs {
-		if !texts(maxText, g.Vendor, g.Model) {
-			return invalid("record", "the name of a GPU is no short printable text")
-		}
-	}
-	return nil
+	return r, r.check("record of " + e.Signer.Short())
 }
 
 // Member returns the row for r; states and times are left to the caller.
@@ -188,21 +140,4 @@ func readDeparture(e capability.Envelope, fabric string) (Departure, error) {
 
 func invalid(what, why string) error {
 	return shoal.E(shoal.Invalid, what, why, "check that both nodes run the same version of shoal")
-}
-
-func sane(f float64) bool { return f >= 0 && !math.IsInf(f, 0) }
-
-// texts reports whether each string is printable and at most limit bytes.
-func texts(limit int, list ...string) bool {
-	for _, s := range list {
-		if len(s) > limit || !utf8.ValidString(s) {
-			return false
-		}
-		for _, r := range s {
-			if !unicode.IsPrint(r) {
-				return false
-			}
-		}
-	}
-	return true
 }

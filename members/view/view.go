@@ -129,21 +129,38 @@ func (v *View) row(id shoal.PeerID) (*entry, error) {
 }
 
 // Offer merges one fact, and reports whether it was news. direct says that it came from the member
-// itself. The view keeps the item's bytes. A fact that is not news is not verified.
+// itself. The view keeps the item's bytes. A fact that is not news is not verified. Invalid: the signer says what
+// cannot be, and has signed it. Refused: it is not the signer's, or not of this fabric.
 func (v *View) Offer(it Item, direct bool, now time.Time) (news bool, err error) {
+	return v.offer(it, direct, true, now)
+}
+
+// Recall is Offer of what this node itself kept: its clock may have been set back since.
+func (v *View) Recall(it Item, now time.Time) error {
+	_, err := v.offer(it, true, false, now)
+	return err
+}
+
+func (v *View) offer(it Item, direct, clock bool, now time.Time) (news bool, err error) {
 	at := now.Add(-time.Duration(min(it.Age, 1<<42)) * time.Millisecond)
 	switch it.Kind {
 	case KindRecord:
-		return v.offerRecord(it.Fact, direct, at, now)
+		return v.offerRecord(it.Fact, direct, clock, at, now)
 	case KindDeparture:
 		return v.offerDeparture(it.Fact, at, now)
 	}
 	return false, invalid("member news", "of an unknown kind")
 }
 
-func (v *View) offerRecord(env capability.Envelope, direct bool, heard, now time.Time) (bool, error) {
+func (v *View) offerRecord(env capability.Envelope, direct, clock bool, heard, now time.Time) (bool, error) {
 	r, err := readRecord(env, v.cfg.Fabric)
+	if err == nil && clock && env.Signer != v.cfg.Self { // its own it must hear of, to outdo it
+		err = r.Clock(env.Signer, now)
+	}
 	if err != nil {
+		if _, forged := env.Open(recordDomain); forged != nil { // nobody is to blame for what others invent
+			return false, forged
+		}
 		return false, err
 	}
 	ver := version{r.Life, r.Seq, tie(env)}

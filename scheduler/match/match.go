@@ -44,9 +44,12 @@ func Compile(src string, limits shoal.Limits) (*Needs, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.prog, n.moving = prog, strings.Contains(src, "load")
+	n.prog, n.moving = prog, speaksOfLoad(src)
 	return n, nil
 }
+
+// speaksOfLoad reports whether a text may name load, or what is free on a GPU.
+func speaksOfLoad(s string) bool { return strings.Contains(s, "load") || strings.Contains(s, ".free") }
 
 // Any reports whether every member's machine will do.
 func (n *Needs) Any() bool { return n.prog == nil && n.limits.Memory == 0 }
@@ -107,7 +110,7 @@ func (n *Needs) fits(m *shoal.Member) Verdict {
 	case !ok && reason == "":
 		return Verdict{Reason: "needs " + n.src, Retry: n.moving}
 	case !ok:
-		return Verdict{Reason: reason, Retry: n.moving && strings.Contains(reason, "load")}
+		return Verdict{Reason: reason, Retry: n.moving && speaksOfLoad(reason)}
 	}
 	return Verdict{OK: true}
 }

@@ -33,6 +33,7 @@ func TestCheck(t *testing.T) {
 		{"too small", `cpus >= 16`, shoal.Limits{}, nil, false, "cpus", false},
 		{"another zone", `cpus >= 4 && labels.zone == "b"`, shoal.Limits{}, nil, false, "zone", false},
 		{"busy now", `load.queued < 3`, shoal.Limits{}, nil, false, "load", true},
+		{"no GPU free now", `gpus.exists(g, g.free >= gib(8))`, shoal.Limits{}, nil, false, "gpus is empty", true},
 		{"memory", "", shoal.Limits{Memory: 32 << 30}, nil, false, "memory", false},
 		{"suspect", "", shoal.Limits{}, func(m *shoal.Member) { m.State = shoal.Suspect }, false, "suspect: nothing heard for 7s", true},
 		{"down", "", shoal.Limits{}, func(m *shoal.Member) { m.State = shoal.Down }, false, "down", true},

@@ -1,0 +1,93 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/devices"
+)
+
+// Times of looking at the machine.
+const (
+	describeEvery = time.Hour        // between looks at all of it: they wake sleeping devices
+	gpuEvery      = 15 * time.Second // between looks at its graphics processors, if it has any
+	gpuShare      = 100              // and at least so many times what a look takes: a tool may take a second
+)
+
+// watch keeps what this node says of its machine true until ctx ends: devices come, go and fail, and their memory is
+// taken by others.
+func (n *Node) watch(ctx context.Context) error {
+	again, wait := time.Now().Add(describeEvery), gpuEvery
+	for {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+		begin := time.Now()
+		switch {
+		case begin.After(again):
+			again = begin.Add(describeEvery)
+			n.describe(ctx)
+		case slices.ContainsFunc(n.rooms.members.Self().Attributes.GPUs, func(g shoal.GPU) bool { return g.Driver != "" || g.Health != "" }):
+			list, free, err := devices.GPUs(ctx, n.cfg.Devices)
+			n.sawGPUs(list, free, err)
+		}
+		wait = max(gpuEvery, gpuShare*time.Since(begin))
+	}
+}
+
+// describe looks at the whole machine again.
+func (n *Node) describe(ctx context.Context) {
+	a, free, err := devices.Describe(ctx, n.cfg.Dir, n.cfg.Devices)
+	if ctx.Err() != nil {
+		return
+	}
+	n.sawGPUs(a.GPUs, free, err)
+	if err != nil {
+		n.cfg.Log.Debug("node: this machine is described in part only", "err", err)
+		return // what was known is better
+	}
+	n.say(func(old *shoal.Attributes) {
+		a.Labels, a.Version, a.HashMBs, a.Rates, a.GPUs = old.Labels, old.Version, old.HashMBs, old.Rates, old.GPUs
+		*old = a
+	})
+}
+
+// sawGPUs says which graphics processors there are, and what is free on them. Those of which a failing driver tells
+// nothing any more are not well.
+func (n *Node) sawGPUs(list []shoal.GPU, free []shoal.GPULoad, err error) {
+	n.say(func(a *shoal.Attributes) {
+		for _, g := range a.GPUs {
+			if err != nil && !slices.ContainsFunc(list, func(h shoal.GPU) bool { return h.ID == g.ID }) && len(list) < shoal.MaxGPUs {
+				g.Health = cmp.Or(devices.Clean(err.Error()), "its driver fails")
+				list = append(list, g)
+			}
+		}
+		a.GPUs = list
+	})
+	n.free.Store(&free)
+}
+
+// say changes what this node says of its machine, if that makes a difference.
+func (n *Node) say(change func(*shoal.Attributes)) {
+	n.saying.Lock()
+	defer n.saying.Unlock()
+	old := n.rooms.members.Self().Attributes
+	a := old
+	if change(&a); !sameMachine(a, old) {
+		n.cfg.Log.Info("node: this machine has changed")
+		n.rooms.members.SetAttributes(a)
+	}
+}
+
+func sameMachine(a, b shoal.Attributes) bool {
+	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk &&
+		a.Version == b.Version && a.Rates == b.Rates && reflect.DeepEqual(a.CPU, b.CPU) &&
+		slices.Equal(a.GPUs, b.GPUs) && maps.Equal(a.Labels, b.Labels)
+}
