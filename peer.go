@@ -24,6 +24,8 @@ type Attributes struct {
 	Labels  map[string]string `cbor:"labels,omitempty" json:"labels,omitempty"`
 	Version string            `cbor:"version" json:"version"`             // of the shoal binary
 	HashMBs float64           `cbor:"hash_mbs,omitempty" json:"hash_mbs"` // measured at start: SHA-256 of one core, MB/s
+
+	Executors []string `cbor:"executors,omitempty" json:"executors,omitempty"` // native ones that the operator allows, by name
 }
 
 // GPU is one graphics processor.
@@ -31,6 +33,7 @@ type GPU struct {
 	Vendor string `cbor:"vendor" json:"vendor"` // "nvidia", "amd", "intel"
 	Model  string `cbor:"model" json:"model"`
 	Memory uint64 `cbor:"memory" json:"memory"` // bytes
+	ID     string `cbor:"id,omitempty" json:"id,omitempty"`
 }
 
 // Load is the fast-changing part of a peer's state, as the peer last said it.

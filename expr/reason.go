@@ -187,6 +187,11 @@ func show(v shownVar, m *shoal.Member) string {
 			gs = append(gs, strings.Join(strings.Fields(clean(g.Vendor)+" "+clean(g.Model)+" "+size(g.Memory)), " "))
 		}
 		return "gpus is " + shorten(strings.Join(gs, ", "))
+	case v.name == "executors":
+		if len(a.Executors) == 0 {
+			return "executors is empty"
+		}
+		return "executors is " + shorten(clean(strings.Join(a.Executors, ", ")))
 	case v.name == "memory":
 		return "memory is " + size(a.Memory)
 	case v.name == "disk":

@@ -102,7 +102,7 @@ func (n *Node) describe(ctx context.Context) {
 		return // what was known is better
 	}
 	old := n.rooms.members.Self().Attributes
-	a.Labels, a.Version, a.HashMBs = old.Labels, old.Version, old.HashMBs
+	a.Labels, a.Version, a.HashMBs, a.Executors = old.Labels, old.Version, old.HashMBs, old.Executors
 	if !sameMachine(a, old) {
 		n.cfg.Log.Info("node: this machine has changed")
 		n.rooms.members.SetAttributes(a)
@@ -111,5 +111,5 @@ func (n *Node) describe(ctx context.Context) {
 
 func sameMachine(a, b shoal.Attributes) bool {
 	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk &&
-		a.Version == b.Version && slices.Equal(a.GPUs, b.GPUs) && maps.Equal(a.Labels, b.Labels)
+		a.Version == b.Version && slices.Equal(a.GPUs, b.GPUs) && slices.Equal(a.Executors, b.Executors) && maps.Equal(a.Labels, b.Labels)
 }

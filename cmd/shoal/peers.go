@@ -15,7 +15,7 @@ func peersCmd(s *shell) *cobra.Command {
 		Use:   "peers",
 		Short: "List the other members of the fabric",
 		Long: `Every fact carries its age: the time since this node last had news of that peer. A node with
---members-table off looks up who announces what --where asks for (GPUs, labels, cpus, memory, arch,
+--members-table off looks up who announces what --where asks for (executors, GPUs, labels, cpus, memory, arch,
 os); for anything else it asks a sample of the fabric, and says so on the error stream.`,
 		Example: `  shoal peers
   shoal peers --where 'cpus >= 8 && labels.zone == "a"'
@@ -48,6 +48,6 @@ os); for anything else it asks a sample of the fabric, and says so on the error 
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, labels, load")
+	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, executors, labels, load")
 	return cmd
 }

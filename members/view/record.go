@@ -26,6 +26,7 @@ const (
 	maxLabels    = 64
 	maxText      = 256 // bytes of a label, model, version
 	maxGPUs      = 64
+	maxExecutors = 64
 	minTTL       = 5         // seconds
 	maxTTL       = 24 * 3600 // seconds
 )
@@ -86,8 +87,8 @@ func (r Record) check() error {
 		return invalid("record", "no life or sequence number")
 	case r.TTL < minTTL || r.TTL > maxTTL:
 		return invalid("record", "time to live out of bounds")
-	case len(r.Addresses) > maxAddresses || len(a.Labels) > maxLabels || len(a.GPUs) > maxGPUs:
-		return invalid("record", "too many addresses, labels or GPUs")
+	case len(r.Addresses) > maxAddresses || len(a.Labels) > maxLabels || len(a.GPUs) > maxGPUs || len(a.Executors) > maxExecutors:
+		return invalid("record", "too many addresses, labels, GPUs or executors")
 	case a.CPUs < 0 || r.Load.Slots < 0 || r.Load.Running < 0 || r.Load.Queued < 0:
 		return invalid("record", "a count is negative")
 	case !sane(a.HashMBs) || !sane(r.Load.TaskSecs):
@@ -106,8 +107,13 @@ func (r Record) check() error {
 		}
 	}
 	for _, g := range a.GPUs {
-		if !texts(maxText, g.Vendor, g.Model) {
+		if !texts(maxText, g.Vendor, g.Model, g.ID) {
 			return invalid("record", "the name of a GPU is no short printable text")
+		}
+	}
+	for _, name := range a.Executors {
+		if err := shoal.CheckExecName(name); err != nil {
+			return shoal.Wrap(shoal.Invalid, "record", err)
 		}
 	}
 	return nil
