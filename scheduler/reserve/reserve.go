@@ -12,6 +12,7 @@ import (
 type Device struct {
 	ID     string `json:"id"` // distinct on its machine
 	Vendor string `json:"vendor"`
+	Index  int    `json:"index"`           // among those of its vendor, as the drivers count
 	Memory uint64 `json:"memory"`          // bytes; 0: unknown, and then it is given whole only
 	Fault  string `json:"fault,omitempty"` // why it is no good; "" if it is
 }

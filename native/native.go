@@ -1,0 +1,196 @@
+package native
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
+)
+
+// Native runs the executors of one node. Its methods may be called from many goroutines.
+type Native struct {
+	cfg   Config
+	names []string
+	list  map[string]Executor
+
+	alive context.Context // ends with Close
+	close context.CancelFunc
+	work  sync.WaitGroup // runs
+
+	mu     sync.Mutex
+	ledger reserve.Ledger
+	held   map[*holding]struct{}
+}
+
+// holding is a run with its devices.
+type holding struct {
+	grant reserve.Grant
+	end   context.CancelCauseFunc
+}
+
+// New checks the executors, of which each program must be there, and looks at the devices. An error of kind
+// Invalid names the field. It starts nothing.
+func New(ctx context.Context, cfg Config) (*Native, error) {
+	n := &Native{cfg: cfg.withDefaults(), list: map[string]Executor{}, held: map[*holding]struct{}{}}
+	list, err := resolve(cfg.Executors)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range list {
+		n.list[x.Name] = x
+		n.names = append(n.names, x.Name)
+	}
+	slices.Sort(n.names)
+	n.alive, n.close = context.WithCancel(context.Background())
+	if len(list) == 0 {
+		return n, nil
+	}
+	if cfg.Helper == nil {
+		return nil, shoal.E(shoal.Invalid, "executors", "this node has no program to stand between it and them", "set Helper")
+	}
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		return nil, shoal.Wrap(shoal.Internal, "clear "+cfg.Dir, err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, shoal.Wrap(shoal.Internal, "make "+cfg.Dir, err)
+	}
+	n.look(ctx)
+	for _, x := range list {
+		if err := n.ledger.Could(x.Devices); err != nil {
+			n.cfg.Log.Warn("an executor will run nothing for now", "executor", x.Name, "why", err)
+		}
+	}
+	return n, nil
+}
+
+// Names lists the executors.
+func (n *Native) Names() []string { return slices.Clone(n.names) }
+
+// Devices lists the devices and who has them; none where there are no executors.
+func (n *Native) Devices() []reserve.State {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ledger.States()
+}
+
+// SetDevices says which devices there are now. A task whose device is no good any more ends with Unavailable.
+func (n *Native) SetDevices(list []reserve.Device) {
+	if len(n.list) == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ledger.Set(list)
+	for h := range n.held {
+		if why := n.ledger.Lost(h.grant); why != "" {
+			h.end(lostDevice(why))
+		}
+	}
+}
+
+func lostDevice(why string) *shoal.Error {
+	return shoal.E(shoal.Unavailable, "", why, "it runs again elsewhere if it can; see 'shoal status' there")
+}
+
+// look asks for the devices. What was known stays if nobody can say.
+func (n *Native) look(ctx context.Context) {
+	if n.cfg.Look == nil {
+		return
+	}
+	list, err := n.cfg.Look(ctx)
+	if err != nil {
+		n.cfg.Log.Warn("the devices cannot be looked at", "error", err)
+		if len(list) == 0 {
+			return
+		}
+	}
+	n.SetDevices(list)
+}
+
+// Room says why a task with this code and these limits could not begin here now; nil if it could, or if the
+// code is no executor's. Kinds: Unavailable, Overloaded: it may later; Refused: it will not.
+func (n *Native) Room(code cid.Cid, limits shoal.Limits) error {
+	name, ok := shoal.ExecName(code)
+	if !ok {
+		return nil
+	}
+	x, err := n.executor(name)
+	if err != nil {
+		return err
+	}
+	if _, err := n.bounds(x, limits); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return busy(n.ledger.Could(x.Devices))
+}
+
+func (n *Native) executor(name string) (Executor, error) {
+	x, ok := n.list[name]
+	if !ok {
+		return x, shoal.E(shoal.Unavailable, shoal.ExecPrefix+name, "this node has no such executor", "another node may")
+	}
+	return x, nil
+}
+
+// busy adds to a refusal when to ask again.
+func busy(err error) error {
+	if e, ok := err.(*shoal.Error); ok && e.Kind == shoal.Overloaded {
+		e.RetryAfter = time.Second
+	}
+	return err
+}
+
+// take reserves the devices of a run, which end is to end if one of them is lost.
+func (n *Native) take(w reserve.Want, end context.CancelCauseFunc) (*holding, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	g, err := n.ledger.Take(w)
+	if err != nil {
+		return nil, busy(err)
+	}
+	h := &holding{g, end}
+	n.held[h] = struct{}{}
+	return h, nil
+}
+
+func (n *Native) give(h *holding) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.held, h)
+	n.ledger.Give(h.grant)
+}
+
+// lost says which device of a run is no good any more.
+func (n *Native) lost(h *holding) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ledger.Lost(h.grant)
+}
+
+// Close ends all runs and waits until their processes are gone.
+func (n *Native) Close() error {
+	n.mu.Lock()
+	n.close()
+	n.mu.Unlock()
+	n.work.Wait()
+	return nil
+}
+
+// begin registers a run that Close waits for; false after Close.
+func (n *Native) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.alive.Err() != nil {
+		return false
+	}
+	n.work.Add(1)
+	return true
+}
