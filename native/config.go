@@ -37,9 +37,12 @@ type Config struct {
 	// first of its own. Required with Executors.
 	Helper func(ctx context.Context, args ...string) *exec.Cmd
 
-	// Look says which devices the machine has. It is asked by New, and when a task with devices failed.
-	// nil: there are none.
-	Look func(ctx context.Context) ([]reserve.Device, error)
+	// Look says which devices the machine has. It is asked when a task with devices failed, and every LookEvery
+	// [30 s] while one runs. nil: who knows says so with SetDevices. Until then there are none.
+	Look      func(ctx context.Context) ([]reserve.Device, error)
+	LookEvery time.Duration
+
+	Changed func() // Names has changed; nil: nobody cares
 
 	Time   time.Duration // of an executor without a limit [1 h]
 	Output uint64        // likewise [1 GiB]
@@ -120,6 +123,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.Output, 1<<30)
 	fill(&c.Files, 100_000)
 	fill(&c.Grace, time.Second)
+	fill(&c.LookEvery, 30*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -25,6 +25,7 @@ type Native struct {
 
 	mu     sync.Mutex
 	ledger reserve.Ledger
+	looked time.Time // at the devices
 	held   map[*holding]struct{}
 }
 
@@ -60,17 +61,47 @@ func New(ctx context.Context, cfg Config) (*Native, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, shoal.Wrap(shoal.Internal, "make "+cfg.Dir, err)
 	}
-	n.look(ctx)
-	for _, x := range list {
-		if err := n.ledger.Could(x.Devices); err != nil {
-			n.cfg.Log.Warn("an executor will run nothing for now", "executor", x.Name, "why", err)
-		}
-	}
 	return n, nil
 }
 
-// Names lists the executors.
-func (n *Native) Names() []string { return slices.Clone(n.names) }
+// Names lists the executors that can run something, now or when others have ended: those whose devices are
+// there and in order.
+func (n *Native) Names() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.able()
+}
+
+// able is Names. The lock is held.
+func (n *Native) able() (list []string) {
+	for _, name := range n.names {
+		if n.never(n.list[name]) == nil {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// Idle says of each executor that can run nothing why that is so.
+func (n *Native) Idle() map[string]error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[string]error{}
+	for _, name := range n.names {
+		if err := n.never(n.list[name]); err != nil {
+			out[name] = err
+		}
+	}
+	return out
+}
+
+// never says why an executor can run nothing, also when all others have ended; nil if it can. The lock is held.
+func (n *Native) never(x Executor) error {
+	if err := n.ledger.Could(x.Devices); shoal.KindOf(err) == shoal.Refused {
+		return err
+	}
+	return nil
+}
 
 // Devices lists the devices and who has them; none where there are no executors.
 func (n *Native) Devices() []reserve.State {
@@ -84,37 +115,62 @@ func (n *Native) SetDevices(list []reserve.Device) {
 	if len(n.list) == 0 {
 		return
 	}
+	if n.setDevices(list) && n.cfg.Changed != nil {
+		n.cfg.Changed()
+	}
+}
+
+// setDevices is SetDevices, and reports whether Names has changed.
+func (n *Native) setDevices(list []reserve.Device) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	was := n.able()
 	n.ledger.Set(list)
+	n.looked = time.Now()
 	for h := range n.held {
 		if why := n.ledger.Lost(h.grant); why != "" {
 			h.end(lostDevice(why))
 		}
 	}
+	return !slices.Equal(was, n.able())
 }
 
 func lostDevice(why string) *shoal.Error {
 	return shoal.E(shoal.Unavailable, "", why, "it runs again elsewhere if it can; see 'shoal status' there")
 }
 
-// look asks for the devices. What was known stays if nobody can say.
-func (n *Native) look(ctx context.Context) {
-	if n.cfg.Look == nil {
+// look asks for the devices, unless that was done less than age ago. What was known stays if nobody can say.
+func (n *Native) look(ctx context.Context, age time.Duration) {
+	n.mu.Lock()
+	fresh := time.Since(n.looked) < age
+	n.mu.Unlock()
+	if n.cfg.Look == nil || fresh {
 		return
 	}
 	list, err := n.cfg.Look(ctx)
 	if err != nil {
 		n.cfg.Log.Warn("the devices cannot be looked at", "error", err)
-		if len(list) == 0 {
-			return
-		}
+		return
 	}
 	n.SetDevices(list)
 }
 
+// watchDevices looks at the devices from time to time while a run has some.
+func (n *Native) watchDevices(ctx context.Context) {
+	tick := time.NewTicker(n.cfg.LookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.look(ctx, n.cfg.LookEvery/2) // another run's look serves as well
+		}
+	}
+}
+
 // Room says why a task with this code and these limits could not begin here now; nil if it could, or if the
-// code is no executor's. Kinds: Unavailable, Overloaded: it may later; Refused: it will not.
+// code is no executor's. Kinds: Unavailable, Overloaded: it may later; Refused, Invalid: it will not.
 func (n *Native) Room(code cid.Cid, limits shoal.Limits) error {
 	name, ok := shoal.ExecName(code)
 	if !ok {
@@ -140,12 +196,17 @@ func (n *Native) executor(name string) (Executor, error) {
 	return x, nil
 }
 
-// busy adds to a refusal when to ask again.
+// busy turns the ledger's refusal into one for a task: taken devices come free, and for those that are no good
+// another node may have others. Names does not have such an executor any more.
 func busy(err error) error {
-	if e, ok := err.(*shoal.Error); ok && e.Kind == shoal.Overloaded {
-		e.RetryAfter = time.Second
+	e, ok := err.(*shoal.Error)
+	if !ok {
+		return nil
 	}
-	return err
+	if e.RetryAfter = time.Second; e.Kind == shoal.Refused {
+		e.Kind = shoal.Unavailable
+	}
+	return e
 }
 
 // take reserves the devices of a run, which end is to end if one of them is lost.

@@ -63,6 +63,7 @@ func open(t *testing.T, c Config, list ...Executor) *Native {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.look(t.Context(), 0)
 	t.Cleanup(func() {
 		_ = n.Close()
 		if left, _ := os.ReadDir(c.Dir); len(left) > 0 {
@@ -405,7 +406,8 @@ func TestADeviceThatGoes(t *testing.T) {
 	x.Devices = reserve.Want{Whole: 2}
 	y := shell("falls", "echo CUDA error >&2; exit 1")
 	y.Devices = reserve.Want{Whole: 1}
-	n := open(t, Config{Look: look}, x, y)
+	var changes atomic.Int64
+	n := open(t, Config{Look: look, LookEvery: 20 * time.Millisecond, Changed: func() { changes.Add(1) }}, x, y)
 	done := make(chan error, 1)
 	out := t.TempDir()
 	go func() {
@@ -413,15 +415,14 @@ func TestADeviceThatGoes(t *testing.T) {
 		done <- err
 	}()
 	pids(t, out, "self")
-	one, _ := cards(1)(t.Context())
-	n.SetDevices(one)
+	left.Store(1)
 	if err := <-done; shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "exec:train: device nvidia:1: it is gone") {
 		t.Error(err)
 	}
 	if s := n.Devices(); len(s) != 1 || s[0].Tasks != 0 {
 		t.Errorf("%+v", s)
 	}
-	if err := n.Room(shoal.ExecCID("train"), shoal.Limits{}); shoal.KindOf(err) != shoal.Refused {
+	if err := n.Room(shoal.ExecCID("train"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 1 {
 		t.Error(err)
 	}
 	// A program that fails on a device that is fine has failed itself; also where nobody can say.
@@ -436,14 +437,17 @@ func TestADeviceThatGoes(t *testing.T) {
 	if _, _, _, err := run(t, n, "falls", nil); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "device nvidia:0: it is gone") {
 		t.Error(err)
 	}
-	if err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Refused {
+	if err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 0 {
 		t.Error(err)
+	}
+	if changes.Load() != 3 { // there, one gone, both gone
+		t.Errorf("%d changes were told", changes.Load())
 	}
 	n.SetDevices([]reserve.Device{{ID: "nvidia:0", Vendor: "nvidia", Fault: "uncorrectable memory errors"}})
 	if s := n.Devices(); len(s) != 1 || s[0].Fault == "" {
 		t.Errorf("%+v", s)
 	}
-	if err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "1 with a fault") {
+	if err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "1 with a fault") {
 		t.Error(err)
 	}
 }

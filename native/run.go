@@ -74,7 +74,7 @@ func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error
 		err = shoal.E(shoal.Corrupt, file, "it changed while a program read it where it lies", "put it again, and run it again")
 	}
 	if (err != nil || ran.Exit != 0) && len(ran.Devices) > 0 && ctx.Err() == nil { // was it the device?
-		n.look(ctx)
+		n.look(ctx, 0)
 		if why := n.lost(h); why != "" {
 			err = lostDevice(why)
 		}
@@ -185,6 +185,9 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	timer := time.AfterFunc(c.caps.Time, func() { c.end(late) })
 	watching, stop := context.WithCancel(c.ctx)
 	var side sync.WaitGroup
+	if len(g.Devices) > 0 {
+		side.Go(func() { c.n.watchDevices(watching) })
+	}
 	if c.run.Out != "" {
 		side.Go(func() { watchOut(watching, c.run.Out, c.caps.Output, c.n.cfg.Files, c.end) })
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/expr"
 )
 
@@ -96,13 +95,14 @@ func lacking(a, b map[shoal.Key]bool) (out []shoal.Key) {
 
 // describe looks at the machine again: a device may have come or gone.
 func (n *Node) describe(ctx context.Context) {
-	a, err := devices.Describe(ctx, n.cfg.Dir)
+	a, err := n.machine(ctx)
 	if err != nil {
 		n.cfg.Log.Debug("node: this machine is described in part only", "err", err)
 		return // what was known is better
 	}
+	n.rooms.native.SetDevices(cards(a.GPUs))
 	old := n.rooms.members.Self().Attributes
-	a.Labels, a.Version, a.HashMBs, a.Executors = old.Labels, old.Version, old.HashMBs, old.Executors
+	a.Labels, a.Version, a.HashMBs, a.Executors = old.Labels, old.Version, old.HashMBs, n.rooms.native.Names()
 	if !sameMachine(a, old) {
 		n.cfg.Log.Info("node: this machine has changed")
 		n.rooms.members.SetAttributes(a)

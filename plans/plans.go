@@ -204,7 +204,7 @@ func (p *Plans) begin(ctx context.Context, j Job, parts []part, done []finished,
 		p.wait.Done()
 	}
 	tracker, err := p.d.Tasks.Track(job.Record{
-		ID: j.ID, Kind: job.KindJob, Home: p.self, Peer: p.self, Module: j.Module.String(), Args: j.Args,
+		ID: j.ID, Kind: job.KindJob, Home: p.self, Peer: p.self, Module: shoal.CodeName(j.Module), Args: j.Args,
 		State: shoal.TaskRunning, Created: created.UnixMilli(), Started: created.UnixMilli(),
 		Counts: &job.Counts{Tasks: max(len(parts), 1)},
 	}, h.Cancel)

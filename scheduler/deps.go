@@ -20,6 +20,10 @@ type Deps struct {
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured; zeros: unknown. nil: nothing is
 	Agents    shoal.Agents                                           // what tasks call; nil: none
 	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
+
+	// Room says why a task with this code and these limits could not begin here now, besides the queue; nil
+	// if it could. An error is a *shoal.Error: of kind Refused it will not be otherwise later. nil: nothing is.
+	Room func(code cid.Cid, limits shoal.Limits) error
 }
 
 // Members is the member table, or what this node knows of it.
