@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/native"
 )
 
 // settings is what a configuration file of 'shoal up' may say: the flags, for those who would rather
@@ -29,28 +30,37 @@ type settings struct {
 	Members struct {
 		Table *string `yaml:"table"`
 	} `yaml:"members"`
+	Executors []executor `yaml:"executors"` // there is no flag for them
 }
 
 // settingNames is for the error that names an unknown one.
-const settingNames = "listen, labels, slots, api, mdns, log, members.table"
+const settingNames = "listen, labels, slots, api, mdns, log, members.table, executors"
 
 // maxSettings bounds a configuration file.
 const maxSettings = 1 << 20
 
-// configure sets the flags of cmd that the file at path speaks of. Those given on the command line win.
-func configure(cmd *cobra.Command, path string) error {
+// configure sets the flags of cmd that the file at path speaks of. Those given on the command line win. It
+// returns the executors that the file lists.
+func configure(cmd *cobra.Command, path string) ([]native.Executor, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return fileError("configuration "+path, err)
+		return nil, fileError("configuration "+path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
 	if err != nil {
-		return fileError("configuration "+path, err)
+		return nil, fileError("configuration "+path, err)
 	}
 	c, err := parseSettings(b)
 	if err != nil {
-		return shoal.Wrap(shoal.Invalid, "configuration "+path, err)
+		return nil, shoal.Wrap(shoal.Invalid, "configuration "+path, err)
+	}
+	executors, err := natives(c.Executors)
+	if err == nil {
+		err = native.Check(executors)
+	}
+	if err != nil {
+		return nil, shoal.Wrap(shoal.Invalid, "configuration "+path, err)
 	}
 	for _, s := range c.flags() {
 		f := cmd.Flags().Lookup(s.name)
@@ -58,10 +68,10 @@ func configure(cmd *cobra.Command, path string) error {
 			continue
 		}
 		if err := f.Value.Set(s.value); err != nil {
-			return shoal.E(shoal.Invalid, "configuration "+path, s.name+": "+err.Error(), "see 'shoal up --help'")
+			return nil, shoal.E(shoal.Invalid, "configuration "+path, s.name+": "+err.Error(), "see 'shoal up --help'")
 		}
 	}
-	return nil
+	return executors, nil
 }
 
 // flag is a setting as a flag of 'up'.
@@ -101,7 +111,20 @@ func sorted(m map[string]string) []string {
 	return keys
 }
 
-var unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found`)
+var unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found(?: in type main\.(\w+))?`)
+
+// namesIn lists what there is in a part of the settings, by its type.
+func namesIn(part string) string {
+	switch part {
+	case "executor":
+		return "name, command, devices, env, limits"
+	case "executorDevices":
+		return "gpus, memory, vendor"
+	case "executorLimits":
+		return "memory, processes, time, output"
+	}
+	return settingNames
+}
 
 // parseSettings reads a file's content. Errors are Invalid and name the line.
 func parseSettings(b []byte) (c settings, err error) {
@@ -121,7 +144,7 @@ func parseSettings(b []byte) (c settings, err error) {
 		return c, shoal.E(shoal.Invalid, "", "it holds more than one document", "leave one, without '---' lines")
 	}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
-		return c, shoal.E(shoal.Invalid, "line "+m[1], "there is no setting '"+m[2]+"'", "there are "+settingNames)
+		return c, shoal.E(shoal.Invalid, "line "+m[1], "there is no setting '"+m[2]+"'", "there are "+namesIn(m[3]))
 	}
 	why := strings.TrimPrefix(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n ", ""), "unmarshal errors: ")
 	return c, shoal.E(shoal.Invalid, "", why, "write it as YAML; see 'shoal up --help'")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/api"
+	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/node"
 )
 
@@ -35,7 +36,14 @@ A file for --config holds any of
   api: 127.0.0.1:7770
   mdns: false
   log: info
-  members: {table: off}`,
+  members: {table: off}
+  executors:                      # commands that any member may run here as this user, unconfined
+    - name: train                 # 'shoal run exec:train --data CID -- ARGS' adds ARGS to the command
+      command: [python3, /opt/train.py]
+      devices: {gpus: 1}          # or {memory: 8GiB}: a share of one; vendor: nvidia, amd or intel
+      env: {MODEL: /opt/model}    # besides this the command sees PATH, LANG, HOME, SHOAL_DATA, SHOAL_OUT,
+                                  # and which devices are its own
+      limits: {memory: 16GiB, processes: 64, time: 2h, output: 10GiB}`,
 		Example: `  shoal up
   shoal up --join shoal1...
   shoal up --join lan                    # ask over the local network; approve there
@@ -43,7 +51,8 @@ A file for --config holds any of
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config != "" {
-				if err := configure(cmd, config); err != nil {
+				var err error
+				if cfg.Executors, err = configure(cmd, config); err != nil {
 					return err
 				}
 			}
@@ -106,7 +115,7 @@ func (s *shell) up(ctx context.Context, cfg node.Config, apiAddr string) error {
 		}
 		s.printf("to admit this machine, run on a member:  shoal invite approve %s\n", code)
 	}
-	cfg.Compiler = compiler
+	cfg.Compiler, cfg.Warden = helper(compileVerb), helper(native.Verb)
 	defer node.Headroom()()
 	notes := &notes{s: s}
 	cfg.OnNote = notes.add
