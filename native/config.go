@@ -42,6 +42,8 @@ type Config struct {
 	Look      func(ctx context.Context) ([]reserve.Device, error)
 	LookEvery time.Duration
 
+	Patience time.Duration // how long a run waits for devices that are taken [10 s]
+
 	Changed func() // Names has changed; nil: nobody cares
 
 	Time   time.Duration // of an executor without a limit [1 h]
@@ -123,6 +125,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.Output, 1<<30)
 	fill(&c.Files, 100_000)
 	fill(&c.Grace, time.Second)
+	fill(&c.Patience, 10*time.Second)
 	fill(&c.LookEvery, 30*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

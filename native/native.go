@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -26,6 +27,7 @@ type Native struct {
 	mu     sync.Mutex
 	ledger reserve.Ledger
 	looked time.Time // at the devices
+	queue  []*waiter // for devices, in their order
 	held   map[*holding]struct{}
 }
 
@@ -132,6 +134,7 @@ func (n *Native) setDevices(list []reserve.Device) bool {
 			h.end(lostDevice(why))
 		}
 	}
+	n.serve()
 	return !slices.Equal(was, n.able())
 }
 
@@ -169,24 +172,40 @@ func (n *Native) watchDevices(ctx context.Context) {
 	}
 }
 
-// Room says why a task with this code and these limits could not begin here now; nil if it could, or if the
-// code is no executor's. Kinds: Unavailable, Overloaded: it may later; Refused, Invalid: it will not.
-func (n *Native) Room(code cid.Cid, limits shoal.Limits) error {
+// Room says why a task with this code and these limits could not come here now; nil if it could, or if the
+// code is no executor's. wait: it could, and would wait for another to end. Kinds of errors: Unavailable,
+// Overloaded: it may later; Refused, Invalid: it will not.
+func (n *Native) Room(code cid.Cid, limits shoal.Limits) (wait bool, err error) {
 	name, ok := shoal.ExecName(code)
 	if !ok {
-		return nil
+		return false, nil
 	}
 	x, err := n.executor(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := n.bounds(x, limits); err != nil {
-		return err
+		return false, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return busy(n.ledger.Could(x.Devices))
+	err = n.ledger.Could(x.Devices)
+	switch {
+	case x.Devices.None():
+		return false, nil
+	case err == nil && len(n.queue) == 0:
+		return false, nil
+	case (err == nil || shoal.KindOf(err) == shoal.Overloaded) && len(n.queue) < n.places():
+		return true, nil
+	case err == nil:
+		err = shoal.E(shoal.Overloaded, "", fmt.Sprintf("%d tasks wait for its devices", len(n.queue)), "try again later")
+	}
+	return false, busy(err)
 }
+
+// places is how many runs may wait for devices: as many as there are devices, so that each finds the next one
+// waiting when it comes free. More would only keep slots from other tasks. The lock is held.
+func (n *Native) places() int { return max(1, len(n.ledger.States())) }
 
 func (n *Native) executor(name string) (Executor, error) {
 	x, ok := n.list[name]
@@ -209,15 +228,78 @@ func busy(err error) error {
 	return e
 }
 
-// take reserves the devices of a run, which end is to end if one of them is lost.
-func (n *Native) take(w reserve.Want, end context.CancelCauseFunc) (*holding, error) {
+// waiter is a run that waits for devices.
+type waiter struct {
+	want reserve.Want
+	end  context.CancelCauseFunc
+	got  chan taken // told once, with room for it
+}
+
+type taken struct {
+	h   *holding
+	err error
+}
+
+// take reserves the devices of a run, which end is to end if one of them is lost. Taken ones it waits for, for
+// a while, in the order in which runs come.
+func (n *Native) take(ctx context.Context, w reserve.Want, end context.CancelCauseFunc) (*holding, error) {
+	me := &waiter{w, end, make(chan taken, 1)}
+	n.mu.Lock()
+	err := n.ledger.Could(w)
+	if w.None() || shoal.KindOf(err) == shoal.Refused || err != nil && len(n.queue) >= n.places() {
+		defer n.mu.Unlock()
+		if err != nil {
+			return nil, busy(err)
+		}
+		return n.hold(me)
+	}
+	n.queue = append(n.queue, me)
+	n.serve()
+	n.mu.Unlock()
+	late := time.NewTimer(n.cfg.Patience)
+	defer late.Stop()
+	select {
+	case t := <-me.got:
+		return t.h, t.err
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-late.C:
+		err = busy(shoal.E(shoal.Overloaded, "", fmt.Sprintf("its devices were taken for %s", n.cfg.Patience), "try again later"))
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	g, err := n.ledger.Take(w)
+	if i := slices.Index(n.queue, me); i >= 0 {
+		n.queue = slices.Delete(n.queue, i, i+1)
+		n.serve() // who came behind may need less
+		return nil, err
+	}
+	t := <-me.got // both at once
+	if t.h != nil {
+		n.release(t.h)
+	}
+	return nil, err
+}
+
+// serve gives the first of those that wait what they want. The lock is held.
+func (n *Native) serve() {
+	for len(n.queue) > 0 {
+		first := n.queue[0]
+		h, err := n.hold(first)
+		if shoal.KindOf(err) == shoal.Overloaded && err != nil {
+			return
+		}
+		n.queue = n.queue[1:]
+		first.got <- taken{h, err}
+	}
+}
+
+// hold reserves what a run wants, now. The lock is held.
+func (n *Native) hold(w *waiter) (*holding, error) {
+	g, err := n.ledger.Take(w.want)
 	if err != nil {
 		return nil, busy(err)
 	}
-	h := &holding{g, end}
+	h := &holding{g, w.end}
 	n.held[h] = struct{}{}
 	return h, nil
 }
@@ -225,8 +307,14 @@ func (n *Native) take(w reserve.Want, end context.CancelCauseFunc) (*holding, er
 func (n *Native) give(h *holding) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.release(h)
+}
+
+// release takes back what a run had, for those that wait. The lock is held.
+func (n *Native) release(h *holding) {
 	delete(n.held, h)
 	n.ledger.Give(h.grant)
+	n.serve()
 }
 
 // lost says which device of a run is no good any more.

@@ -345,7 +345,7 @@ func TestDevicesAreNeverGivenTwice(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if done.Load() != 24 || busy.Load() == 0 {
+	if done.Load() != 24 || busy.Load() == 0 { // three wait, others are told to come back
 		t.Errorf("%d done, %d found them taken", done.Load(), busy.Load())
 	}
 	for _, s := range n.Devices() {
@@ -358,7 +358,7 @@ func TestDevicesAreNeverGivenTwice(t *testing.T) {
 func TestSharesOfADevice(t *testing.T) {
 	x := shell("share", `echo "$SHOAL_DEVICES $SHOAL_DEVICE_MEMORY $CUDA_VISIBLE_DEVICES"; : >out/begun; while ! test -e out/end; do sleep 0.02; done`)
 	x.Devices = reserve.Want{Memory: 7 << 30}
-	n := open(t, Config{Look: cards(1)}, x)
+	n := open(t, Config{Look: cards(1), Patience: 100 * time.Millisecond}, x)
 	var wg sync.WaitGroup
 	outs := []string{t.TempDir(), t.TempDir()}
 	for _, out := range outs {
@@ -374,10 +374,10 @@ func TestSharesOfADevice(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	if err := n.Room(shoal.ExecCID("share"), shoal.Limits{}); shoal.KindOf(err) != shoal.Overloaded {
-		t.Error(err)
+	if wait, err := n.Room(shoal.ExecCID("share"), shoal.Limits{}); err != nil || !wait {
+		t.Error(wait, err)
 	}
-	if _, _, _, err := run(t, n, "share", nil); shoal.KindOf(err) != shoal.Overloaded {
+	if _, _, _, err := run(t, n, "share", nil); shoal.KindOf(err) != shoal.Overloaded || !strings.Contains(err.Error(), "were taken for 100ms") {
 		t.Error(err)
 	}
 	if s := n.Devices(); s[0].Shared != 14<<30 || s[0].Tasks != 2 || s[0].Whole {
@@ -387,7 +387,7 @@ func TestSharesOfADevice(t *testing.T) {
 		_ = os.WriteFile(filepath.Join(out, "end"), nil, 0o644)
 	}
 	wg.Wait()
-	if err := n.Room(shoal.ExecCID("share"), shoal.Limits{}); err != nil {
+	if _, err := n.Room(shoal.ExecCID("share"), shoal.Limits{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -422,7 +422,7 @@ func TestADeviceThatGoes(t *testing.T) {
 	if s := n.Devices(); len(s) != 1 || s[0].Tasks != 0 {
 		t.Errorf("%+v", s)
 	}
-	if err := n.Room(shoal.ExecCID("train"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 1 {
+	if _, err := n.Room(shoal.ExecCID("train"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 1 {
 		t.Error(err)
 	}
 	// A program that fails on a device that is fine has failed itself; also where nobody can say.
@@ -437,7 +437,7 @@ func TestADeviceThatGoes(t *testing.T) {
 	if _, _, _, err := run(t, n, "falls", nil); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "device nvidia:0: it is gone") {
 		t.Error(err)
 	}
-	if err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 0 {
+	if _, err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 0 {
 		t.Error(err)
 	}
 	if changes.Load() != 3 { // there, one gone, both gone
@@ -447,7 +447,7 @@ func TestADeviceThatGoes(t *testing.T) {
 	if s := n.Devices(); len(s) != 1 || s[0].Fault == "" {
 		t.Errorf("%+v", s)
 	}
-	if err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "1 with a fault") {
+	if _, err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "1 with a fault") {
 		t.Error(err)
 	}
 }
@@ -520,5 +520,68 @@ func TestExecutorsFaults(t *testing.T) {
 	}
 	if err := Check([]Executor{ok}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWaitsInOrder: what comes free goes to who waits longest, and one that gives up waits no more.
+func TestWaitsInOrder(t *testing.T) {
+	x := shell("x", `echo $1 >>$LOG; : >out/begun; while ! test -e out/end; do sleep 0.02; done`)
+	log := filepath.Join(t.TempDir(), "log")
+	x.Devices, x.Env = reserve.Want{Whole: 1}, map[string]string{"LOG": log}
+	pair := x
+	pair.Name, pair.Devices = "pair", reserve.Want{Whole: 2}
+	n := open(t, Config{Look: cards(2)}, x, pair)
+	var wg sync.WaitGroup
+	waiting := func() int {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return len(n.queue)
+	}
+	start := func(ctx context.Context, name, arg string, want shoal.Kind) (out string) {
+		out = t.TempDir()
+		wg.Go(func() {
+			_, err := n.Run(ctx, shoal.Run{Module: shoal.ExecCID(name), Args: []string{"", arg}, Out: out})
+			if (err != nil || want != 0) && shoal.KindOf(err) != want {
+				t.Errorf("%s: %v", arg, err)
+			}
+		})
+		return out
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal(what)
+			}
+		}
+	}
+	begun := func(out string) func() bool {
+		return func() bool { _, err := os.Stat(filepath.Join(out, "begun")); return err == nil }
+	}
+	end := func(out string) { _ = os.WriteFile(filepath.Join(out, "end"), nil, 0o644) }
+	first := start(t.Context(), "x", "first", 0)
+	until("the first begins", begun(first))
+	ctx, cancel := context.WithCancel(t.Context())
+	start(ctx, "pair", "second", shoal.Canceled)
+	until("the second waits", func() bool { return waiting() == 1 })
+	third := start(t.Context(), "x", "third", 0) // for it there is one, but it came later
+	until("the third waits", func() bool { return waiting() == 2 })
+	if _, err := n.Room(shoal.ExecCID("x"), shoal.Limits{}); shoal.KindOf(err) != shoal.Overloaded || !strings.Contains(err.Error(), "2 tasks wait") {
+		t.Error(err)
+	}
+	cancel()
+	until("the third begins", begun(third))
+	fourth := start(t.Context(), "pair", "fourth", 0)
+	until("the fourth waits", func() bool { return waiting() == 1 })
+	end(first)
+	end(third)
+	until("the fourth begins", begun(fourth))
+	end(fourth)
+	wg.Wait()
+	if b, _ := os.ReadFile(log); string(b) != "first\nthird\nfourth\n" {
+		t.Errorf("%q", b)
+	}
+	if waiting() > 0 || n.Devices()[0].Whole {
+		t.Error("something is left")
 	}
 }

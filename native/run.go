@@ -24,7 +24,7 @@ import (
 // the folder "data" of the command's working folder, "out" there is r.Out. r.Env is added, r.Seed and r.Call
 // are of no use. A command that ends with a non-zero exit code is no error.
 //
-// Failed: it was killed, or met a limit. Overloaded: its devices are taken. Unavailable: there is no such
+// Failed: it was killed, or met a limit. Overloaded: its devices are taken, and stayed so. Unavailable: there is no such
 // executor, the device went away, or the command cannot be started. Refused: it asks for more than it may have,
 // or than there is. Invalid: it asks for what makes no sense here, a limit on gas.
 func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error) {
@@ -44,7 +44,7 @@ func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	h, err := n.take(x.Devices, end)
+	h, err := n.take(ctx, x.Devices, end)
 	if err != nil {
 		return ran, shoal.Wrap(shoal.Overloaded, what, err)
 	}

@@ -21,9 +21,10 @@ type Deps struct {
 	Agents    shoal.Agents                                           // what tasks call; nil: none
 	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
 
-	// Room says why a task with this code and these limits could not begin here now, besides the queue; nil
-	// if it could. An error is a *shoal.Error: of kind Refused it will not be otherwise later. nil: nothing is.
-	Room func(code cid.Cid, limits shoal.Limits) error
+	// Room says why a task with this code and these limits could not come here now, besides the queue; nil if it
+	// could. wait: it would have to wait for another's end, whatever slots are free. An error is a *shoal.Error:
+	// of kind Refused it will not be otherwise later. nil: nothing is in the way.
+	Room func(code cid.Cid, limits shoal.Limits) (wait bool, err error)
 }
 
 // Members is the member table, or what this node knows of it.

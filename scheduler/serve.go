@@ -116,7 +116,10 @@ func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerReques
 	}
 	left, why := s.exec.closed(owner)
 	if why == nil && s.d.Room != nil {
-		errors.As(s.d.Room(q.Module, q.Limits), &why)
+		wait, err := s.d.Room(q.Module, q.Limits)
+		if errors.As(err, &why); wait {
+			o.Running, o.Queued = max(o.Running, o.Slots), max(o.Queued, 1)
+		}
 	}
 	if o.Left = left; why != nil {
 		o.Refusal, o.Retry, o.After = why.Why, shoal.Retryable(why), why.RetryAfter.Milliseconds()
