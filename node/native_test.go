@@ -293,3 +293,26 @@ func TestNativeNodeLost(t *testing.T) {
 		t.Errorf("%+v %v", e.o, e.err)
 	}
 }
+
+// TestNativeWithoutATable: by the directory, where nobody knows all members.
+func TestNativeWithoutATable(t *testing.T) {
+	t.Parallel()
+	ns := nodes(t, 3, func(i int, c *Config) {
+		c.Warden, c.gpus, c.NoTable, c.patient = warden, noCard, true, true
+		if i == 2 {
+			c.Executors = []native.Executor{script("echo", "echo here", reserve.Want{})}
+		}
+	})
+	var err error
+	eventually(t, 60*time.Second, "it is found", func() bool {
+		var out bytes.Buffer
+		spec := code(t, ns[1], "echo")
+		spec.Stdout = &out
+		_, o, _, e := ns[1].RunTask(t.Context(), spec)
+		err = e
+		return err == nil && o.Peer == ns[2].ID() && out.String() == "here\n"
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -236,6 +236,10 @@ func (p *Plans) graphSpec(j Job, parts []part) graph.Spec {
 		Maps: make([]graph.Map, len(parts)), Reduce: j.Reduce != nil, Window: p.cfg.Window, Attempts: p.cfg.Attempts,
 		Patience: p.cfg.Patience, Backlog: p.cfg.Backlog, Copies: p.cfg.Copies, CopyAfter: p.cfg.Late,
 	}
+	if _, native := shoal.ExecName(j.Module); native {
+		// Devices are few, two runs need not give the same, and what else the command does it would do twice.
+		s.Copies = -1
+	}
 	for i, q := range parts {
 		s.Maps[i] = graph.Map{Bytes: q.Bytes, Holders: q.Holders}
 		if j.On != "" {
