@@ -31,13 +31,6 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case Verb:
 			os.Exit(Main(os.Args[2:]))
-		case "hog": // takes 256 MiB
-			b := make([]byte, 256<<20)
-			for i := range b {
-				b[i] = 1
-			}
-			fmt.Println("it got them", b[len(b)/2])
-			os.Exit(0)
 		case "node": // runs a command until it is killed
 			n, err := New(context.Background(), Config{Dir: os.Args[2], Helper: helper, Executors: []Executor{{Name: "x", Command: os.Args[3:]}}})
 			if err == nil {
@@ -249,7 +242,10 @@ func TestAskedFirst(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	self, _ := os.Executable()
+	// tail keeps 256 MiB of what comes through a pipe.
+	hog := `n=$(head -c 268435456 /dev/zero | tail -c 268435456 | wc -c); echo got $n; test $n -eq 268435456`
+	poor, rich := shell("hog", hog), shell("fed", hog)
+	poor.Memory, rich.Memory = 64<<20, 1<<30
 	sleeper := shell("slow", "echo last words >&2; sleep 100")
 	sleeper.Time = 300 * time.Millisecond
 	big := shell("big", "head -c 3000000 /dev/zero >out/x; sleep 100")
@@ -259,8 +255,7 @@ func TestLimits(t *testing.T) {
 	quick := shell("quick", "for i in 1 2 3; do head -c 500000 /dev/zero >out/$i; done")
 	quick.Output = 1 << 20
 	files := shell("files", "for i in 1 2 3 4 5 6; do : >out/$i; done; sleep 100")
-	n := open(t, Config{Files: 5}, sleeper, big, many, quick, files, Executor{Name: "hog", Command: []string{self, "hog"}, Memory: 64 << 20},
-		Executor{Name: "fed", Command: []string{self, "hog"}, Memory: 1 << 30}, shell("segv", "echo oh >&2; kill -SEGV $$"))
+	n := open(t, Config{Files: 5}, sleeper, big, many, quick, files, poor, rich, shell("segv", "echo oh >&2; kill -SEGV $$"))
 	for _, c := range []struct {
 		name, want string
 	}{
@@ -284,11 +279,11 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	ran, said, _, err := run(t, n, "hog", nil)
-	if runtime.GOOS == "linux" && (err == nil && ran.Exit == 0 || strings.Contains(said, "got them") || ran.Bounds == "") {
+	if runtime.GOOS == "linux" && (err == nil && ran.Exit == 0 || strings.Contains(said, "got 268435456") || ran.Bounds == "") {
 		t.Errorf("%+v %q %v", ran, said, err)
 	}
 	t.Logf("hog: %+v, %v", ran, err)
-	if ran, said, _, err := run(t, n, "fed", nil); err != nil || ran.Exit != 0 || !strings.Contains(said, "got them") {
+	if ran, said, _, err := run(t, n, "fed", nil); err != nil || ran.Exit != 0 || !strings.Contains(said, "got 268435456") {
 		t.Errorf("%+v %q %v", ran, said, err)
 	}
 	// What a task asks for.
@@ -583,5 +578,41 @@ func TestWaitsInOrder(t *testing.T) {
 	}
 	if waiting() > 0 || n.Devices()[0].Whole {
 		t.Error("something is left")
+	}
+}
+
+// TestNoWard: a node that cannot start one, or whose ward says nothing, has a failed task and no more.
+func TestNoWard(t *testing.T) {
+	for name, helper := range map[string]func(context.Context, ...string) *exec.Cmd{
+		"no program": func(ctx context.Context, _ ...string) *exec.Cmd { return exec.CommandContext(ctx, "/no/such/program") },
+		"silent":     func(ctx context.Context, _ ...string) *exec.Cmd { return exec.CommandContext(ctx, "true") },
+		"nonsense": func(ctx context.Context, _ ...string) *exec.Cmd {
+			return exec.CommandContext(ctx, "sh", "-c", "echo '{]' >&4; exit 1")
+		},
+	} {
+		n := open(t, Config{Look: cards(1)}, Executor{Name: "x", Command: []string{"true"}, Devices: reserve.Want{Whole: 1}})
+		n.cfg.Helper = helper
+		if _, _, _, err := run(t, n, "x", nil); shoal.KindOf(err) != shoal.Unavailable {
+			t.Errorf("%s: %v", name, err)
+		}
+		if d := n.Devices(); d[0].Whole || d[0].Tasks > 0 {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
+// TestTheCommandGoes: it was there when the node started.
+func TestTheCommandGoes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "command")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nexit 4\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := open(t, Config{}, Executor{Name: "x", Command: []string{file}})
+	if ran, _, _, err := run(t, n, "x", nil); err != nil || ran.Exit != 4 {
+		t.Fatalf("%+v %v", ran, err)
+	}
+	_ = os.Remove(file)
+	if _, _, _, err := run(t, n, "x", nil); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "it cannot be started: no such file") {
+		t.Error(err)
 	}
 }

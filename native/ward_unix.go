@@ -22,7 +22,11 @@ const maxCharge = 8 << 20
 func apart(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // killGroup kills a process group.
-func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+func killGroup(pid int) {
+	if pid > 1 { // 0 would be this process's own, -1 everybody
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	}
+}
 
 // ward runs a command and waits until all of its processes are gone.
 func ward(in io.ReadCloser, out *os.File) error {
