@@ -48,7 +48,7 @@ func script(name, text string, w reserve.Want) native.Executor {
 // code is what exec:NAME stands for.
 func code(t *testing.T, n *Node, name string) RunSpec {
 	t.Helper()
-	c, err := n.Module(t.Context(), "exec:"+name)
+	c, err := n.Code(t.Context(), "exec:"+name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,10 @@ cat data/*/f000.txt >out/copy; readlink data/*/f000.txt >out/where; echo "$2 on 
 	if _, _, _, err = ns[0].RunTask(t.Context(), spec); shoal.KindOf(err) != shoal.Invalid || !strings.Contains(err.Error(), "gas") {
 		t.Error(err)
 	}
-	if _, err := ns[0].Module(t.Context(), "exec:No such"); shoal.KindOf(err) != shoal.Invalid {
+	if _, err := ns[0].Code(t.Context(), "exec:No such"); shoal.KindOf(err) != shoal.Invalid {
+		t.Error(err)
+	}
+	if _, err := ns[0].Module(t.Context(), "exec:train"); shoal.KindOf(err) != shoal.Invalid || !strings.Contains(err.Error(), "it is no module") {
 		t.Error(err)
 	}
 }

@@ -41,10 +41,18 @@ type RunSpec struct {
 	Stdout, Stderr io.Writer // of the task, or of a job as plans.Job says
 }
 
-// Module resolves what a user calls a module: a CID, example:NAME, or exec:NAME for a native executor.
-func (n *Node) Module(ctx context.Context, name string) (cid.Cid, error) {
+// Code resolves what a user calls the code of a task: a module, or exec:NAME for a native executor.
+func (n *Node) Code(ctx context.Context, name string) (cid.Cid, error) {
 	if exec, ok := strings.CutPrefix(name, shoal.ExecPrefix); ok {
 		return shoal.ExecCID(exec), shoal.CheckExecName(exec)
+	}
+	return n.Module(ctx, name)
+}
+
+// Module resolves what a user calls a module: a CID, or example:NAME.
+func (n *Node) Module(ctx context.Context, name string) (cid.Cid, error) {
+	if strings.HasPrefix(name, shoal.ExecPrefix) {
+		return cid.Undef, shoal.E(shoal.Invalid, name, "a native executor runs tasks only, it is no module", "name a module")
 	}
 	ex, ok := strings.CutPrefix(name, "example:")
 	if !ok {
