@@ -204,6 +204,9 @@ type Ran struct {
 	// moment of a time limit is known; for others it is counted from when the program was last seen within,
 	// so that Over is too long by what the runner lets it do between two looks, and never too short.
 	Over float64
+
+	Devices []string // of a native executor: those that were its own meanwhile, by ID
+	Bounds  string   // of a native executor: how its limits were held
 }
 
 // ModuleInfo describes a compiled module.

@@ -26,6 +26,8 @@ type Attributes struct {
 	HashMBs float64           `cbor:"hash_mbs,omitempty" json:"hash_mbs"` // measured at start: SHA-256 of one core, MB/s
 	CPU     CPU               `cbor:"cpu,omitzero" json:"cpu"`
 	Rates   Rates             `cbor:"rates,omitzero" json:"rates"`
+
+	Executors []string `cbor:"executors,omitempty" json:"executors,omitempty"` // native ones that the operator allows, by name
 }
 
 // CPU is what the processors are. How many there are to use is Attributes.CPUs.

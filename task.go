@@ -28,7 +28,7 @@ type Task struct {
 	ID     TaskID   `cbor:"id"`
 	Job    TaskID   `cbor:"job,omitempty"` // the job it belongs to
 	Owner  PeerID   `cbor:"owner"`         // the node that asked for it
-	Module cid.Cid  `cbor:"module"`        // raw block or UnixFS file with a WebAssembly binary
+	Module cid.Cid  `cbor:"module"`        // raw block or UnixFS file with a WebAssembly binary; or an ExecCID
 	Args   []string `cbor:"args,omitempty"`
 	Inputs []Input  `cbor:"inputs,omitempty"`
 	Stdin  bool     `cbor:"stdin,omitempty"` // whether input is streamed to it
@@ -67,4 +67,7 @@ type Outcome struct {
 	DataMoved uint64  `cbor:"data" json:"data_bytes_moved"` // bytes of input that had to travel
 	DataRead  uint64  `cbor:"read" json:"data_bytes_read"`  // bytes of input the guest read
 	Holder    bool    `cbor:"holder" json:"holder"`         // whether the runner held all inputs beforehand
+
+	Devices []string `cbor:"devices,omitempty" json:"devices,omitempty"` // of a native executor: those that were its own, by ID
+	Bounds  string   `cbor:"bounds,omitempty" json:"bounds,omitempty"`   // of a native executor: how its limits were held
 }

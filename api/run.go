@@ -98,11 +98,11 @@ func (s *Server) spec(ctx context.Context, req RunRequest) (node.RunSpec, error)
 		Limits: shoal.Limits{Gas: req.Gas, Memory: req.Memory, Output: req.OutputBytes, Time: time.Duration(req.TimeoutS * float64(time.Second))},
 	}
 	var err error
-	if spec.Module, err = s.node.Module(ctx, req.Module); err != nil {
+	if spec.Module, err = s.node.Code(ctx, req.Module); err != nil {
 		return spec, err
 	}
 	if req.Reduce != "" {
-		c, err := s.node.Module(ctx, req.Reduce)
+		c, err := s.node.Code(ctx, req.Reduce)
 		if err != nil {
 			return spec, err
 		}

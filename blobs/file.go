@@ -6,6 +6,10 @@ import (
 	"io/fs"
 	"sort"
 	"sync"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-fabric/shoal"
 )
 
 var (
@@ -193,4 +197,43 @@ func (f *file) descend(s span, at uint64) (span, error) {
 	}
 	end := s.start + s.n.ends[i]
 	return span{n: n, start: end - l.size, end: end}, nil
+}
+
+// maxLeaves bounds what Leaves lists: a file of a terabyte in leaves of the usual size.
+const maxLeaves = 1 << 20
+
+// Leaves lists the blocks that hold the content of a file, in its order, one as often as it occurs. Refused: some
+// of the content has no block of its own, or there are more than a million.
+func (t *Tree) Leaves(name string) ([]cid.Cid, error) {
+	it, err := t.find("leaves", name, true)
+	if err != nil {
+		return nil, err
+	}
+	if it.isDir() {
+		return nil, &fs.PathError{Op: "leaves", Path: name, Err: errIsDir}
+	}
+	return t.leaves(it.cid, nil, 0)
+}
+
+func (t *Tree) leaves(c cid.Cid, list []cid.Cid, depth int) ([]cid.Cid, error) {
+	_, free := inline(c)
+	switch {
+	case free || len(list) == maxLeaves || depth > maxInner:
+		return nil, shoal.E(shoal.Refused, "list the blocks of "+c.String(), "not all of it lies in blocks that can be listed", "")
+	case leaf(c):
+		return append(list, c), nil
+	}
+	n, err := load(t.ctx, c, t.get)
+	if err != nil {
+		return nil, err
+	}
+	if n.kind != kindFile || len(n.data) > 0 {
+		return nil, shoal.E(shoal.Refused, "list the blocks of "+c.String(), "not all of it lies in blocks that can be listed", "")
+	}
+	for _, l := range n.links {
+		if list, err = t.leaves(l.cid, list, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }

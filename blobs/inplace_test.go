@@ -84,6 +84,76 @@ func TestInPlaceIsTheSameGraph(t *testing.T) {
 }
 
 // An ordinary import after one in place copies what the first only noted: the files may go then.
+// A file that lies whole in one of the user's is found there, and nothing else is.
+func TestWholeFilesInPlace(t *testing.T) {
+	same := string(noise(3, 30_000))
+	dir := write(t, map[string]string{
+		"big": string(noise(1, 95_000)), "one": string(noise(2, 5_000)), "copy1": same, "copy2": same,
+		"zeros": string(make([]byte, 30_000)), "empty": "", "link": "-> big",
+	})
+	b, disk := onDisk(t)
+	m := mustImport(t, b, dir, ImportOptions{LeafBytes: 10_000, InPlace: true})
+	tree := func(c cid.Cid, name string) *Tree {
+		tr, err := b.Tree(t.Context(), c, name, disk.Blocks().Get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tr
+	}
+	whole := func(tr *Tree, name string) string {
+		leaves, err := tr.Leaves(name)
+		if err != nil {
+			return ""
+		}
+		file, ok := disk.Whole(leaves)
+		if ok != (file != "") {
+			t.Errorf("%s: %q %v", name, file, ok)
+		}
+		return file
+	}
+	tr := tree(m.Root, "")
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"big": "big", "one": "one", "link": "big", "copy1": "copy1", "copy2": "copy1", "zeros": "", "empty": "", ".": "", "absent": "",
+	} {
+		if want != "" {
+			want = filepath.Join(real, want)
+		}
+		if got := whole(tr, name); got != want {
+			t.Errorf("%s lies in %q, not in %q", name, got, want)
+		}
+	}
+	// A part of a file is not the file.
+	parts := mustImport(t, b, filepath.Join(dir, "big"), ImportOptions{Split: shoal.SplitBytes, LeafBytes: 10_000, PartitionBytes: 40_000, InPlace: true})
+	if len(parts.Partitions) < 2 {
+		t.Fatal(parts)
+	}
+	for _, p := range parts.Partitions {
+		if got := whole(tree(p.CID, "part"), "part"); got != "" {
+			t.Errorf("a part lies in %s", got)
+		}
+	}
+	if got := whole(tree(parts.Root, "lone"), "lone"); got != filepath.Join(real, "big") {
+		t.Errorf("a lone file lies in %q", got)
+	}
+	// Of two places the one that was not changed.
+	if err := os.WriteFile(filepath.Join(dir, "copy1"), noise(4, 30_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "big"), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := whole(tr, "copy1"); got != filepath.Join(real, "copy2") {
+		t.Errorf("copy1 lies in %q", got)
+	}
+	if got := whole(tr, "big"); got != "" {
+		t.Errorf("big was touched, and lies in %q", got)
+	}
+}
+
 func TestCopyAfterInPlace(t *testing.T) {
 	b, s := onDisk(t)
 	dir := write(t, map[string]string{"f": string(noise(1, 100_000))})

@@ -18,8 +18,8 @@ const gib = 1 << 30
 func laptop() *shoal.Member {
 	return &shoal.Member{ID: "12D3KooWlaptop", Attributes: shoal.Attributes{
 		OS: "linux", Arch: "amd64", CPUs: 2, Memory: 8 * gib, Disk: 100 * gib, Version: "0.1.0",
-		Labels: map[string]string{"zone": "home"},
-		CPU:    shoal.CPU{Model: "Intel(R) Core(TM) i5", Cores: 2, Features: []string{"aes", "avx2"}},
+		Labels: map[string]string{"zone": "home"}, Executors: []string{"train", "ffmpeg"},
+		CPU: shoal.CPU{Model: "Intel(R) Core(TM) i5", Cores: 2, Features: []string{"aes", "avx2"}},
 	}, Load: shoal.Load{Slots: 2, Running: 1}}
 }
 
@@ -63,6 +63,9 @@ func TestMatch(t *testing.T) {
 		{"has(labels.rack) || cpus == 2", laptop(), ""},
 		{"has(labels.rack)", laptop(), "has(labels.rack) is false: labels has no rack"},
 		{"'rack' in labels", laptop(), `"rack" in labels: labels is zone=home`},
+		{"'train' in executors", laptop(), ""},
+		{"'trains' in executors", laptop(), `"trains" in executors: executors is train, ffmpeg`},
+		{"'train' in executors", server(), `"train" in executors: executors is empty`},
 		{"'rack' in labels", server(), `"rack" in labels: labels is empty`},
 		{"load.running == 0", laptop(), "load.running == 0: load.running is 1"},
 		{"load.running < load.slots", laptop(), ""},
@@ -178,6 +181,8 @@ func TestKeys(t *testing.T) {
 		{"memory >= mib(512)", ""},
 		{"gpus.exists(g, true)", "gpu"},
 		{"size(gpus) > 0", "gpu"},
+		{"'train' in executors && (gpus.exists(g, true))", "exec=train gpu"},
+		{"'train' in labels || 'train' in executors", ""},
 		{"gpus.size() != 0", "gpu"},
 		{"0 < size(gpus)", "gpu"},
 		{"gpus.exists(g, g.vendor == 'nvidia' && g.memory >= gib(24))", "gpu/memory=16GiB gpu/vendor=nvidia gpu"},
@@ -216,6 +221,7 @@ func genMember(t *rapid.T) *shoal.Member {
 		Labels: rapid.MapOfN(rapid.SampledFrom([]string{"zone", "rack", "a"}), rapid.SampledFrom([]string{"x", "y", "b=c"}), 0, 3).
 			Draw(t, "labels"),
 	}}
+	m.Attributes.Executors = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y"}), 0, 2).Draw(t, "executors")
 	for i := range rapid.IntRange(0, 3).Draw(t, "gpus") {
 		m.Attributes.GPUs = append(m.Attributes.GPUs, shoal.GPU{
 			Vendor: rapid.SampledFrom([]string{"nvidia", "amd"}).Draw(t, "vendor"),
@@ -260,7 +266,7 @@ func genExpr(t *rapid.T) string {
 	}
 	var one func(depth int) string
 	one = func(depth int) string {
-		switch k := rapid.IntRange(0, 9).Draw(t, "kind"); {
+		switch k := rapid.IntRange(0, 10).Draw(t, "kind"); {
 		case k == 0 && depth < 3:
 			return "!(" + one(depth+1) + ")"
 		case k == 1 && depth < 3:
@@ -279,6 +285,8 @@ func genExpr(t *rapid.T) string {
 			return test("size(gpus)", num())
 		case k == 7:
 			return test("gpus[0].memory", num())
+		case k == 8:
+			return rapid.SampledFrom([]string{"'x' in executors", "\"y\" in executors", "executors in [['x']]"}).Draw(t, "exec")
 		}
 		return test(rapid.SampledFrom([]string{"cpus", "memory", "disk"}).Draw(t, "v"), num())
 	}

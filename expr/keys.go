@@ -14,7 +14,7 @@ import (
 )
 
 // Index names what peers with some attribute announce: {"gpu", ""} any GPU, {"gpu/vendor",
-// "nvidia"}, {"gpu/model", "A100"}, {"gpu/memory", "16GiB"} a GPU with that much or more, {"label",
+// "nvidia"}, {"exec", "train"} a native executor of that name, {"gpu/model", "A100"}, {"gpu/memory", "16GiB"} a GPU with that much or more, {"label",
 // "zone=a"}, {"memory", "64GiB"} and {"cpus", "8"} that much or more, {"arch", "arm64"}, {"os",
 // "linux"}. Amounts are powers of two.
 type Index struct{ Kind, Name string }
@@ -32,7 +32,7 @@ func (i Index) String() string {
 
 // rank orders kinds from those that few peers have to those that most have.
 func rank(kind string) int {
-	return slices.Index([]string{"gpu/model", "gpu/memory", "gpu/vendor", "gpu", "label", "cpus", "memory", "arch", "os"}, kind)
+	return slices.Index([]string{"exec", "gpu/model", "gpu/memory", "gpu/vendor", "gpu", "label", "cpus", "memory", "arch", "os"}, kind)
 }
 
 // Keys returns the indexes that every matching peer announces, those that few peers have first; a
@@ -58,6 +58,9 @@ func memberIndexes(a *shoal.Attributes) []Index {
 	for _, g := range a.GPUs {
 		is = append(is, Index{"gpu", ""}, Index{"gpu/vendor", g.Vendor}, Index{"gpu/model", g.Model})
 		is = append(is, amounts("gpu/memory", g.Memory)...)
+	}
+	for _, name := range a.Executors {
+		is = append(is, Index{"exec", name})
 	}
 	for k, v := range a.Labels {
 		is = append(is, Index{"label", k + "=" + v})
@@ -93,6 +96,9 @@ func implied(x ast.Expr) []Index {
 	if is, ok := gpuExists(x); ok {
 		return is
 	}
+	if name, ok := execIn(x); ok {
+		return []Index{{"exec", name}}
+	}
 	op, left, right, ok := comparison(x)
 	if !ok {
 		return nil
@@ -118,6 +124,15 @@ func implied(x ast.Expr) []Index {
 		return []Index{{"gpu", ""}}
 	}
 	return nil
+}
+
+// execIn reads "NAME" in executors.
+func execIn(x ast.Expr) (name string, ok bool) {
+	if x.Kind() != ast.CallKind || x.AsCall().FunctionName() != operators.In || len(x.AsCall().Args()) != 2 ||
+		dotted(x.AsCall().Args()[1]) != "executors" {
+		return "", false
+	}
+	return literalString(x.AsCall().Args()[0])
 }
 
 // gpuExists reads gpus.exists(g, ...) and exists_one.

@@ -199,6 +199,11 @@ func show(v shownVar, m *shoal.Member) string {
 			return "cpu.features is empty"
 		}
 		return "cpu.features is " + shorten(clean(strings.Join(a.CPU.Features, ", ")))
+	case v.name == "executors":
+		if len(a.Executors) == 0 {
+			return "executors is empty"
+		}
+		return "executors is " + shorten(clean(strings.Join(a.Executors, ", ")))
 	case v.name == "memory":
 		return "memory is " + size(a.Memory)
 	case v.name == "disk":

@@ -30,6 +30,9 @@ func variables() []variable {
 		{"labels", cel.MapType(cel.StringType, cel.StringType), func(m *shoal.Member) any {
 			return types.NewStringStringMap(types.DefaultTypeAdapter, m.Attributes.Labels)
 		}},
+		{"executors", cel.ListType(cel.StringType), func(m *shoal.Member) any {
+			return types.NewStringList(types.DefaultTypeAdapter, m.Attributes.Executors)
+		}},
 		{"version", cel.StringType, func(m *shoal.Member) any { return types.String(m.Attributes.Version) }},
 		{"hash_mbs", cel.DoubleType, func(m *shoal.Member) any { return types.Double(m.Attributes.HashMBs) }},
 		{"cpu.model", cel.StringType, func(m *shoal.Member) any { return types.String(m.Attributes.CPU.Model) }},

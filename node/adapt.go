@@ -10,6 +10,7 @@ import (
 	"github.com/shoal-fabric/shoal/blobs"
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/scheduler"
+	"github.com/shoal-fabric/shoal/storage"
 )
 
 // graph is blobs as data needs it: the same methods, over data's own types.
@@ -38,7 +39,10 @@ func (g graph) Partition(ctx context.Context, root cid.Cid, get data.Getter, spl
 }
 
 // taskData is data as the scheduler needs it.
-type taskData struct{ *data.Data }
+type taskData struct {
+	*data.Data
+	disk *storage.Storage
+}
 
 func (t taskData) Ensure(ctx context.Context, c cid.Cid, class string, from []shoal.PeerID) (uint64, error) {
 	return t.Data.Ensure(ctx, c, data.Class(class), from)
@@ -49,11 +53,27 @@ func (t taskData) Open(ctx context.Context, c cid.Cid) (scheduler.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return taskTree{tree}, nil
+	return taskTree{tree, t.disk}, nil
 }
 
 // taskTree keeps to what the scheduler asks of a tree.
-type taskTree struct{ data.Tree }
+type taskTree struct {
+	data.Tree
+	disk *storage.Storage
+}
+
+// Place returns where on this machine a file lies whole, for native executors.
+func (t taskTree) Place(name string) (file string, ok bool) {
+	tree, is := t.Tree.(*blobs.Tree)
+	if !is {
+		return "", false
+	}
+	leaves, err := tree.Leaves(name)
+	if err != nil {
+		return "", false
+	}
+	return t.disk.Whole(leaves)
+}
 
 // Close ends the hold that an open tree has on its blocks, if it has one.
 func (t taskTree) Close() error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
+	"github.com/shoal-fabric/shoal/native"
 )
 
 // Version is the version of this source tree.
@@ -41,6 +42,10 @@ type Config struct {
 	// modules are compiled in this process.
 	Compiler func(ctx context.Context, args ...string) *exec.Cmd
 
+	Executors []native.Executor // commands that tasks may run here, unconfined
+	// Warden starts a process that calls native.Main; required with Executors.
+	Warden func(ctx context.Context, args ...string) *exec.Cmd
+
 	Agents agents.Config // of agents; Log is this Config's
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
@@ -51,6 +56,7 @@ type Config struct {
 	copies  int                             // for plans.Config
 	shun    func(shoal.PeerID) bool         // tests keep nodes from meeting
 	patient bool                            // tests that are not about time: nobody is taken for dead on a busy machine
+	gpus    func() ([]shoal.GPU, error)     // tests have some
 	now     func() time.Time                // tests shift the clock; nil: the machine's
 
 	measureAfter time.Duration // tests do not wait so long

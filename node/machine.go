@@ -19,6 +19,24 @@ const (
 	gpuShare      = 100              // and at least so many times what a look takes: a tool may take a second
 )
 
+// machine describes this machine, and what is free on its graphics processors.
+func (n *Node) machine(ctx context.Context) (shoal.Attributes, []shoal.GPULoad, error) {
+	a, free, err := devices.Describe(ctx, n.cfg.Dir, n.cfg.Devices)
+	if n.cfg.gpus != nil {
+		a.GPUs, err = n.cfg.gpus()
+	}
+	return a, free, err
+}
+
+// graphics lists the graphics processors alone.
+func (n *Node) graphics(ctx context.Context) ([]shoal.GPU, []shoal.GPULoad, error) {
+	if n.cfg.gpus != nil {
+		list, err := n.cfg.gpus()
+		return list, nil, err
+	}
+	return devices.GPUs(ctx, n.cfg.Devices)
+}
+
 // watch keeps what this node says of its machine true until ctx ends: devices come, go and fail, and their memory is
 // taken by others.
 func (n *Node) watch(ctx context.Context) error {
@@ -35,7 +53,7 @@ func (n *Node) watch(ctx context.Context) error {
 			again = begin.Add(describeEvery)
 			n.describe(ctx)
 		case slices.ContainsFunc(n.rooms.members.Self().Attributes.GPUs, func(g shoal.GPU) bool { return g.Driver != "" || g.Health != "" }):
-			list, free, err := devices.GPUs(ctx, n.cfg.Devices)
+			list, free, err := n.graphics(ctx)
 			n.sawGPUs(list, free, err)
 		}
 		wait = max(gpuEvery, gpuShare*time.Since(begin))
@@ -44,7 +62,7 @@ func (n *Node) watch(ctx context.Context) error {
 
 // describe looks at the whole machine again.
 func (n *Node) describe(ctx context.Context) {
-	a, free, err := devices.Describe(ctx, n.cfg.Dir, n.cfg.Devices)
+	a, free, err := n.machine(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -55,6 +73,7 @@ func (n *Node) describe(ctx context.Context) {
 	}
 	n.say(func(old *shoal.Attributes) {
 		a.Labels, a.Version, a.HashMBs, a.Rates, a.GPUs = old.Labels, old.Version, old.HashMBs, old.Rates, old.GPUs
+		a.Executors = old.Executors
 		*old = a
 	})
 }
@@ -72,6 +91,7 @@ func (n *Node) sawGPUs(list []shoal.GPU, free []shoal.GPULoad, err error) {
 		a.GPUs = list
 	})
 	n.free.Store(&free)
+	n.rooms.native.SetDevices(cards(n.rooms.members.Self().Attributes.GPUs))
 }
 
 // say changes what this node says of its machine, if that makes a difference.
@@ -89,5 +109,5 @@ func (n *Node) say(change func(*shoal.Attributes)) {
 func sameMachine(a, b shoal.Attributes) bool {
 	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk &&
 		a.Version == b.Version && a.Rates == b.Rates && reflect.DeepEqual(a.CPU, b.CPU) &&
-		slices.Equal(a.GPUs, b.GPUs) && maps.Equal(a.Labels, b.Labels)
+		slices.Equal(a.GPUs, b.GPUs) && slices.Equal(a.Executors, b.Executors) && maps.Equal(a.Labels, b.Labels)
 }

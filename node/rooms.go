@@ -18,6 +18,7 @@ import (
 	"github.com/shoal-fabric/shoal/dht"
 	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/members"
+	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/plans"
 	"github.com/shoal-fabric/shoal/rpc"
 	"github.com/shoal-fabric/shoal/sandbox"
@@ -36,6 +37,7 @@ type rooms struct {
 	blobs   *blobs.Blobs
 	data    *data.Data
 	sandbox *sandbox.Sandbox
+	native  *native.Native
 	sched   *scheduler.Scheduler
 	plans   *plans.Plans
 	agents  *agents.Agents
@@ -57,11 +59,15 @@ func (n *Node) build(ctx, life context.Context) error {
 		return err
 	}
 	// Before the host, which begins to hear others at once: what nobody listens to is not said again soon.
-	attributes, free, err := devices.Describe(ctx, cfg.Dir, cfg.Devices)
+	attributes, free, err := n.machine(ctx)
 	if err != nil {
 		cfg.Log.Warn("node: this machine is described in part only", "err", err)
 	}
+	if err := n.buildNative(ctx, attributes.GPUs); err != nil {
+		return err
+	}
 	attributes.Labels, attributes.Version, attributes.Rates = cfg.Labels, Version, n.knownRates(attributes.CPU)
+	attributes.Executors = r.native.Names()
 	n.free.Store(&free)
 	r.host, err = openHost(r.disk.KV("node"), host.Config{
 		Key: key, Listen: listen, MDNS: !cfg.NoMDNS, Open: []string{bitswapProtocols}, Shun: cfg.shun, Log: cfg.Log,
@@ -75,6 +81,7 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.late.members.Store(r.members)
 	r.host.SetAdmit(r.members.Admit)
 	if err := n.enter(ctx); err != nil {
 		return err
@@ -134,7 +141,7 @@ func (n *Node) buildMinds() (err error) {
 	if err != nil {
 		return err
 	}
-	var runner shoal.Runner = r.sandbox
+	var runner shoal.Runner = runners{r.sandbox, r.native}
 	if cfg.runner != nil {
 		runner = cfg.runner(runner)
 	}
@@ -142,14 +149,14 @@ func (n *Node) buildMinds() (err error) {
 		Slots: cfg.Slots, Queue: cfg.Queue, Weights: cfg.Weights, Dir: filepath.Join(cfg.Dir, "tasks"),
 		OfferWait: cfg.patience(), Log: cfg.Log,
 	}, scheduler.Deps{
-		Peers: r.rpc, Data: taskData{r.data}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Agents: lateAgents{n}, Directory: r.dht,
+		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
+		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room,
 	})
 	if err != nil {
 		return err
 	}
 	r.plans, err = plans.New(plans.Config{Copies: cfg.copies, Scratch: filepath.Join(cfg.Dir, "tasks", "scratch"), Log: cfg.Log}, plans.Deps{
-		Tasks: r.sched, Data: taskData{r.data}, Members: r.members, KV: r.disk.KV("plans"), Keep: n.keep,
+		Tasks: r.sched, Data: taskData{r.data, r.disk}, Members: r.members, KV: r.disk.KV("plans"), Keep: n.keep,
 	})
 	if err != nil {
 		return err
@@ -164,6 +171,8 @@ type late struct {
 	dht   atomic.Pointer[dht.DHT]
 	data  atomic.Pointer[data.Data]
 	sched atomic.Pointer[scheduler.Scheduler]
+
+	members atomic.Pointer[members.Members]
 
 	agents atomic.Pointer[agents.Agents]
 }
@@ -253,6 +262,9 @@ func (r *rooms) hangUp() {
 // close closes the rooms in the reverse order of build.
 func (r *rooms) close() error {
 	var errs []error
+	if r.native != nil {
+		errs = append(errs, r.native.Close())
+	}
 	if r.sandbox != nil {
 		errs = append(errs, r.sandbox.Close())
 	}

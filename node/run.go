@@ -25,8 +25,8 @@ import (
 
 // RunSpec says what to run. Module and the inputs are in the fabric.
 type RunSpec struct {
-	Name   string // how the user called the module, for listings
-	Module cid.Cid
+	Name   string  // how the user called the module, for listings
+	Module cid.Cid // or shoal.ExecCID
 	Args   []string
 	Inputs []shoal.Input // an empty name stands for the dataset's own
 	Needs  string        // CEL
@@ -41,8 +41,19 @@ type RunSpec struct {
 	Stdout, Stderr io.Writer // of the task, or of a job as plans.Job says
 }
 
+// Code resolves what a user calls the code of a task: a module, or exec:NAME for a native executor.
+func (n *Node) Code(ctx context.Context, name string) (cid.Cid, error) {
+	if exec, ok := strings.CutPrefix(name, shoal.ExecPrefix); ok {
+		return shoal.ExecCID(exec), shoal.CheckExecName(exec)
+	}
+	return n.Module(ctx, name)
+}
+
 // Module resolves what a user calls a module: a CID, or example:NAME.
 func (n *Node) Module(ctx context.Context, name string) (cid.Cid, error) {
+	if strings.HasPrefix(name, shoal.ExecPrefix) {
+		return cid.Undef, shoal.E(shoal.Invalid, name, "a native executor runs tasks only, it is no module", "name a module")
+	}
 	ex, ok := strings.CutPrefix(name, "example:")
 	if !ok {
 		return shoal.ParseCID(name)
@@ -118,6 +129,11 @@ func (n *Node) RunTask(ctx context.Context, spec RunSpec) (shoal.TaskID, shoal.O
 	out, explain, err := n.rooms.sched.Run(ctx, t, scheduler.RunOptions{
 		Stdin: spec.Stdin, Stdout: spec.Stdout, Stderr: spec.Stderr, On: spec.On, From: []shoal.PeerID{n.ID()},
 	})
+	if shoal.KindOf(err) == shoal.Refused {
+		if why := n.unknown(spec.Module); why != nil {
+			err = why
+		}
+	}
 	if err == nil && out.Output != "" {
 		c, bad := shoal.ParseCID(out.Output)
 		if bad == nil { // whoever made it has it, heard of or not
@@ -150,6 +166,14 @@ func (n *Node) StartJob(ctx context.Context, spec RunSpec) (*plans.Handle, error
 	inputs, err := n.inputs(ctx, spec.Inputs)
 	if err != nil {
 		return nil, err
+	}
+	for _, code := range []*cid.Cid{&spec.Module, spec.Reduce} {
+		if code == nil {
+			continue
+		}
+		if why := n.unknown(*code); why != nil {
+			return nil, why
+		}
 	}
 	return n.rooms.plans.Start(ctx, plans.Job{
 		Module: spec.Module, Args: argv(spec.Name, spec.Args), Data: inputs, Each: spec.Each, Reduce: spec.Reduce, ReduceArgs: argv("reduce", nil), Needs: spec.Needs,

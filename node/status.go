@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
 )
 
 // Status describes this node.
@@ -21,6 +22,7 @@ type Status struct {
 	Attributes shoal.Attributes `json:"attributes"`
 	Load       shoal.Load       `json:"load"`
 	Pending    []shoal.PeerID   `json:"pending,omitempty"` // machines that wait for 'shoal invite approve'
+	Devices    []reserve.State  `json:"devices,omitempty"` // of a node with executors: who has them
 	Unrestored int              `json:"unrestored"`        // partitions below their number of copies that could not be restored
 }
 
@@ -57,7 +59,7 @@ func (n *Node) Status() Status {
 	st := Status{
 		PeerID: n.ID(), Fabric: r.members.Fabric(), Root: r.members.Root(), Addresses: r.host.Addresses(),
 		Members: members, Connected: n.connected(), Version: Version, Dir: n.cfg.Dir, UptimeS: time.Since(n.begun).Seconds(),
-		Attributes: self.Attributes, Load: n.load(), Unrestored: r.data.Stats().Below,
+		Attributes: self.Attributes, Load: n.load(), Devices: r.native.Devices(), Unrestored: r.data.Stats().Below,
 	}
 	for _, p := range r.members.Pending() {
 		st.Pending = append(st.Pending, p.Peer)

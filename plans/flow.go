@@ -83,7 +83,7 @@ const (
 
 // prepare checks what can be checked before anything runs.
 func (f *flow) prepare(done []finished) error {
-	needs, err := match.Compile(f.j.Needs, f.j.Limits)
+	needs, err := match.Compile(match.Requirement(f.j.Module, f.j.Needs), f.j.Limits)
 	if err != nil {
 		return err
 	}

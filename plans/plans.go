@@ -204,7 +204,7 @@ func (p *Plans) begin(ctx context.Context, j Job, parts []part, done []finished,
 		p.wait.Done()
 	}
 	tracker, err := p.d.Tasks.Track(job.Record{
-		ID: j.ID, Kind: job.KindJob, Home: p.self, Peer: p.self, Module: j.Module.String(), Args: j.Args,
+		ID: j.ID, Kind: job.KindJob, Home: p.self, Peer: p.self, Module: shoal.CodeName(j.Module), Args: j.Args,
 		State: shoal.TaskRunning, Created: created.UnixMilli(), Started: created.UnixMilli(),
 		Counts: &job.Counts{Tasks: max(len(parts), 1)},
 	}, h.Cancel)
@@ -235,6 +235,10 @@ func (p *Plans) graphSpec(j Job, parts []part) graph.Spec {
 	s := graph.Spec{
 		Maps: make([]graph.Map, len(parts)), Reduce: j.Reduce != nil, Window: p.cfg.Window, Attempts: p.cfg.Attempts,
 		Patience: p.cfg.Patience, Backlog: p.cfg.Backlog, Copies: p.cfg.Copies, CopyAfter: p.cfg.Late,
+	}
+	if _, native := shoal.ExecName(j.Module); native {
+		// Devices are few, two runs need not give the same, and what else the command does it would do twice.
+		s.Copies = -1
 	}
 	for i, q := range parts {
 		s.Maps[i] = graph.Map{Bytes: q.Bytes, Holders: q.Holders}

@@ -20,6 +20,11 @@ type Deps struct {
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured; zeros: unknown. nil: nothing is
 	Agents    shoal.Agents                                           // what tasks call; nil: none
 	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
+
+	// Room says why a task with this code and these limits could not come here now, besides the queue; nil if it
+	// could. wait: it would have to wait for another's end, whatever slots are free. An error is a *shoal.Error:
+	// of kind Refused it will not be otherwise later. nil: nothing is in the way.
+	Room func(code cid.Cid, limits shoal.Limits) (wait bool, err error)
 }
 
 // Members is the member table, or what this node knows of it.

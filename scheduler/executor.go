@@ -249,6 +249,7 @@ func (x *executor) run(ctx context.Context, o order) (out shoal.Outcome, err err
 	}
 	ran, err := x.d.Runner.Run(ctx, run)
 	out.Exit, out.Seconds, out.Gas, out.Over = ran.Exit, ran.Seconds, ran.Gas, ran.Over
+	out.Devices, out.Bounds = ran.Devices, ran.Bounds
 	if data != nil {
 		out.DataRead = data.BytesRead()
 	}

@@ -47,7 +47,10 @@ type peer struct {
 	mu     sync.Mutex
 	held   map[cid.Cid]bool
 	labels map[string]string
-	hidden bool // knows no member table
+	execs  []string // native executors
+	room   func(cid.Cid, shoal.Limits) (bool, error)
+	runs   shoal.Runner // nil: runner
+	hidden bool         // knows no member table
 	states map[shoal.PeerID]shoal.MemberState
 	moved  map[string]uint64 // by class
 	dead   bool
@@ -82,7 +85,11 @@ func newFabric(t testing.TB, n int, change func(i int, c *Config)) *fabric {
 
 func (p *peer) start() {
 	var err error
-	if p.s, err = New(p.cfg, Deps{Peers: p.node, Data: p, Runner: p.runner, Members: p, KV: p.kv}); err != nil {
+	var runs shoal.Runner = p.runner
+	if p.runs != nil {
+		runs = p.runs
+	}
+	if p.s, err = New(p.cfg, Deps{Peers: p.node, Data: p, Runner: runs, Members: p, KV: p.kv, Room: p.room}); err != nil {
 		p.f.t.Fatal(err)
 	}
 }
@@ -250,7 +257,7 @@ func (p *peer) member(of *peer) shoal.Member {
 	}
 	return shoal.Member{
 		ID: of.id, State: state, Seq: 1, Seen: time.Now(),
-		Attributes: shoal.Attributes{OS: "linux", CPUs: 4, Memory: 8 << 30, Labels: of.labels, HashMBs: 1000},
+		Attributes: shoal.Attributes{OS: "linux", CPUs: 4, Memory: 8 << 30, Labels: of.labels, HashMBs: 1000, Executors: of.execs},
 		Load:       of.s.Load(),
 	}
 }

@@ -243,7 +243,7 @@ func (p *placer) sizeOf(ctx context.Context, module cid.Cid) {
 	p.mu.Lock()
 	_, known := p.sizes[module]
 	p.mu.Unlock()
-	if known {
+	if _, native := shoal.ExecName(module); known || native { // of a native executor nothing travels
 		return
 	}
 	have, missing, err := p.s.d.Data.Missing(ctx, module)

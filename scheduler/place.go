@@ -74,16 +74,20 @@ func (l *lockedNeeds) check(m *shoal.Member) match.Verdict {
 	return l.n.Check(m, time.Now())
 }
 
-// needs compiles requirements, once for all tasks that have them.
-func (p *placer) needs(src string, limits shoal.Limits) (*lockedNeeds, error) {
-	key := needsKey{src, limits.Memory}
+// needs compiles the requirements of tasks with some code, once for all tasks that have them.
+func (p *placer) needs(code cid.Cid, src string, limits shoal.Limits) (*lockedNeeds, error) {
+	all := match.Requirement(code, src)
+	key := needsKey{all, limits.Memory}
 	p.mu.Lock()
 	l := p.asked[key]
 	p.mu.Unlock()
 	if l != nil {
 		return l, nil
 	}
-	n, err := match.Compile(src, limits)
+	n, err := match.Compile(src, limits) // by itself, so that the error points at the fault
+	if err == nil && all != src {
+		n, err = match.Compile(all, limits)
+	}
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Invalid, "requirements", err)
 	}
@@ -317,7 +321,7 @@ func (p *placer) member(ctx context.Context, id shoal.PeerID, any bool) (shoal.M
 
 // gather finds the candidates of a task.
 func (p *placer) gather(ctx context.Context, t shoal.Task, o job.Options) (*candidates, error) {
-	needs, err := p.needs(t.Needs, t.Limits)
+	needs, err := p.needs(t.Module, t.Needs, t.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -405,7 +409,7 @@ func (p *placer) members() []shoal.Member {
 // find looks peers up by what they announce of themselves, and asks those for their records.
 func (p *placer) find(ctx context.Context, c *candidates) []shoal.Member {
 	age := p.s.cfg.WhereAge
-	found, err := p.found.get(ctx, c.t.Needs, age, age, func(ctx context.Context) ([]shoal.Member, error) {
+	found, err := p.found.get(ctx, match.Requirement(c.t.Module, c.t.Needs), age, age, func(ctx context.Context) ([]shoal.Member, error) {
 		var out []shoal.Member
 		for _, index := range c.needs.n.Indexes() {
 			for id, err := range p.s.d.Directory.Find(ctx, index.Key(), findLimit) {

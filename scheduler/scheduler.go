@@ -291,6 +291,10 @@ func checkTask(t shoal.Task) error {
 	case t.Limits.Time < 0:
 		return bad("a negative time limit")
 	}
+	if name, native := shoal.ExecName(t.Module); native && t.Limits.Gas > 0 {
+		return shoal.E(shoal.Invalid, "task "+string(t.ID), "a limit on gas, which is not counted of native programs such as exec:"+name,
+			"limit its time instead")
+	}
 	seen := make(map[string]bool, len(t.Inputs))
 	for _, in := range t.Inputs {
 		switch {

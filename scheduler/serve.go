@@ -105,7 +105,7 @@ func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerReques
 		here, missing := s.exec.present(ctx, c)
 		o.Has, o.Lacks = append(o.Has, here), append(o.Lacks, missing)
 	}
-	needs, err := s.place.needs(q.Needs, q.Limits)
+	needs, err := s.place.needs(q.Module, q.Needs, q.Limits)
 	if err != nil {
 		return offer{}, err
 	}
@@ -115,6 +115,12 @@ func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerReques
 		return o, nil
 	}
 	left, why := s.exec.closed(owner)
+	if why == nil && s.d.Room != nil {
+		wait, err := s.d.Room(q.Module, q.Limits)
+		if errors.As(err, &why); wait {
+			o.Running, o.Queued = max(o.Running, o.Slots), max(o.Queued, 1)
+		}
+	}
 	if o.Left = left; why != nil {
 		o.Refusal, o.Retry, o.After = why.Why, shoal.Retryable(why), why.RetryAfter.Milliseconds()
 	}
@@ -276,7 +282,7 @@ func (t tee) Write(p []byte) (int, error) {
 // newRecord is the record of a task that begins.
 func newRecord(t shoal.Task, peer shoal.PeerID, now time.Time) job.Record {
 	return job.Record{
-		ID: t.ID, Kind: job.KindTask, Home: t.Owner, Peer: peer, Module: t.Module.String(), Args: t.Args,
+		ID: t.ID, Kind: job.KindTask, Home: t.Owner, Peer: peer, Module: shoal.CodeName(t.Module), Args: t.Args,
 		State: shoal.TaskQueued, Created: now.UnixMilli(),
 	}
 }

@@ -161,6 +161,46 @@ func (p *places) get(c cid.Cid, room func(n int) []byte) (data []byte, err error
 	return data, err
 }
 
+// Whole returns the file in which blocks lie one behind the other, from its begin to its end, as it is now: its
+// content is theirs, unless somebody has changed it without changing its time. False: there is none that is
+// known. A block that occurs twice in a file is known at one of its places only; such a file is not found.
+func (s *Storage) Whole(blocks []cid.Cid) (file string, ok bool) {
+	if s.enter("look for a file in place") != nil {
+		return "", false
+	}
+	defer s.mu.RUnlock()
+	if len(blocks) == 0 || !s.places.any.Load() {
+		return "", false
+	}
+	err := s.places.use(blocks[0], func(name string, first place) error {
+		at := int64(0)
+		for _, c := range blocks {
+			v, done, err := s.db.Get([]byte(placesPrefix + c.KeyString() + name))
+			if err != nil {
+				return err
+			}
+			var p place
+			err = wire.Unmarshal("place of a block", v, &p)
+			if err = errors.Join(err, done.Close()); err != nil {
+				return err
+			}
+			if p.Offset != at || p.Size != first.Size || p.Time != first.Time {
+				return changed(name)
+			}
+			at += int64(p.Length)
+		}
+		if at != first.Size {
+			return changed(name)
+		}
+		if err := first.same(name); err != nil {
+			return err
+		}
+		file = name
+		return nil
+	})
+	return file, err == nil
+}
+
 // size returns the length of a block that lies in a file.
 func (p *places) size(c cid.Cid) (n int, err error) {
 	err = p.use(c, func(file string, at place) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/sandbox"
 )
 
@@ -29,18 +30,35 @@ func compileCmd() *cobra.Command {
 	}
 }
 
-// compiler makes the command of such a process: of this same program, even if its file was replaced
-// meanwhile.
-func compiler(ctx context.Context, args ...string) *exec.Cmd {
-	self := "/proc/self/exe"
-	if runtime.GOOS != "linux" {
-		if path, err := os.Executable(); err == nil {
-			self = path
-		} else {
-			self = os.Args[0]
-		}
+// nativeCmd is how a node runs a native executor: behind a process that ends it with the node.
+func nativeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:                native.Verb,
+		Short:              "Watch over one native executor, for the node that started this",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := native.Main(args); code != 0 {
+				return guestExit(code)
+			}
+			return nil
+		},
 	}
-	cmd := exec.CommandContext(ctx, self, append([]string{compileVerb}, args...)...)
-	cmd.Args[0] = os.Args[0]
-	return cmd
+}
+
+// helper makes commands of such processes: of this same program, even if its file was replaced meanwhile.
+func helper(verb string) func(ctx context.Context, args ...string) *exec.Cmd {
+	return func(ctx context.Context, args ...string) *exec.Cmd {
+		self := "/proc/self/exe"
+		if runtime.GOOS != "linux" {
+			if path, err := os.Executable(); err == nil {
+				self = path
+			} else {
+				self = os.Args[0]
+			}
+		}
+		cmd := exec.CommandContext(ctx, self, append([]string{verb}, args...)...)
+		cmd.Args[0] = os.Args[0]
+		return cmd
+	}
 }

@@ -31,7 +31,8 @@ type settings struct {
 	Members struct {
 		Table *string `yaml:"table"`
 	} `yaml:"members"`
-	Devices []device `yaml:"devices"`
+	Devices   []device   `yaml:"devices"`
+	Executors []executor `yaml:"executors"` // there are no flags for these two
 }
 
 // device is a graphics processor, or another, that the operator declares: the node cannot find it, or not all of it.
@@ -44,7 +45,7 @@ type device struct {
 }
 
 // settingNames is for the error that names an unknown one.
-const settingNames = "listen, labels, slots, api, mdns, log, members.table, devices (each with vendor, model, memory, count, id)"
+const settingNames = "listen, labels, slots, api, mdns, log, members.table, devices (each with vendor, model, memory, count, id), executors"
 
 // maxSettings bounds a configuration file.
 const maxSettings = 1 << 20
@@ -113,7 +114,20 @@ func sorted(m map[string]string) []string {
 	return keys
 }
 
-var unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found`)
+var unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found(?: in type main\.(\w+))?`)
+
+// namesIn lists what there is in a part of the settings, by its type.
+func namesIn(part string) string {
+	switch part {
+	case "executor":
+		return "name, command, devices, env, limits"
+	case "executorDevices":
+		return "gpus, memory, vendor"
+	case "executorLimits":
+		return "memory, processes, time, output"
+	}
+	return settingNames
+}
 
 // parseSettings reads a file's content. Errors are Invalid and name the line.
 func parseSettings(b []byte) (c settings, err error) {
@@ -133,7 +147,7 @@ func parseSettings(b []byte) (c settings, err error) {
 		return c, shoal.E(shoal.Invalid, "", "it holds more than one document", "leave one, without '---' lines")
 	}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
-		return c, shoal.E(shoal.Invalid, "line "+m[1], "there is no setting '"+m[2]+"'", "there are "+settingNames)
+		return c, shoal.E(shoal.Invalid, "line "+m[1], "there is no setting '"+m[2]+"'", "there are "+namesIn(m[3]))
 	}
 	why := strings.TrimPrefix(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n ", ""), "unmarshal errors: ")
 	return c, shoal.E(shoal.Invalid, "", why, "write it as YAML; see 'shoal up --help'")

@@ -5,8 +5,11 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/native"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
 )
 
 func TestSettings(t *testing.T) {
@@ -46,7 +49,9 @@ func TestSettingsFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"slots: 2\nslot: 3\n":                                "line 2: there is no setting 'slot': there are listen, ",
 		"members:\n  tabel: off\n":                           "line 2: there is no setting 'tabel': ",
-		"executors: []\n":                                    "line 1: there is no setting 'executors': ",
+		"executors: [{name: a, comand: [b]}]\n":              "line 1: there is no setting 'comand': there are name, command",
+		"executors: [{devices: {gpu: 1}}]\n":                 "line 1: there is no setting 'gpu': there are gpus, memory, vendor",
+		"executors: {name: a}\n":                             "line 1: cannot unmarshal",
 		"slots: many\n":                                      "line 1: cannot unmarshal",
 		"slots: 1\nslots: 2\n":                               "already defined at line 1",
 		"listen: {\n":                                        "line ",
@@ -71,6 +76,49 @@ func TestSettingsFaults(t *testing.T) {
 	}
 }
 
+func TestExecutorSettings(t *testing.T) {
+	c, err := parseSettings([]byte(`executors:
+  - name: train
+    command: [sh, -c, "exit 0"]
+    devices: {gpus: 2, vendor: nvidia}
+    env: {MODEL: /m, N: "7"}
+    limits: {memory: 16GiB, processes: 64, time: 2h, output: 10g}
+  - {name: small, command: [sh], devices: {memory: 8GiB}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := natives(c.Executors)
+	want := []native.Executor{
+		{
+			Name: "train", Command: []string{"sh", "-c", "exit 0"}, Devices: reserve.Want{Whole: 2, Vendor: "nvidia"},
+			Env: map[string]string{"MODEL": "/m", "N": "7"}, Memory: 16 << 30, Processes: 64, Time: 2 * time.Hour, Output: 10 << 30,
+		},
+		{Name: "small", Command: []string{"sh"}, Devices: reserve.Want{Memory: 8 << 30}},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
+	}
+	for text, want := range map[string]string{
+		"{name: a, command: [sh], limits: {memory: 12x}}":            "executors[0] (a).limits.memory: 'x' is no unit",
+		"{name: a, command: [sh], limits: {output: 0}}":              "executors[0] (a).limits.output: '0' is no size",
+		"{name: a, command: [sh], devices: {memory: ''}}":            "executors[0] (a).devices.memory: '' is no size",
+		"{name: a, command: [sh], devices: {gpus: 0}}":               "executors[0] (a).devices.gpus: 0 is not 1 or more",
+		"{name: a, command: [sh], limits: {processes: -1}}":          "executors[0] (a).limits.processes: -1 is not 1 or more",
+		"{name: a, command: [sh], limits: {time: 5}}":                "executors[0] (a).limits.time: '5' is no time",
+		"{name: a, command: [sh], devices: {gpus: 1, vendor: acme}}": "executors[0] (a).devices.vendor: 'acme' is no vendor",
+	} {
+		c, err := parseSettings([]byte("executors:\n  - " + text + "\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if _, err := natives(c.Executors); shoal.KindOf(err) != shoal.Invalid || !strings.HasPrefix(fmt.Sprint(err), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func FuzzSettings(f *testing.F) {
 	f.Add([]byte("slots: 2\nlabels: {a: b}\nmembers: {table: off}\n"))
 	f.Add([]byte("listen: &a [x, *a]\n"))
@@ -80,6 +128,9 @@ func FuzzSettings(f *testing.F) {
 			t.Fatal(err)
 		}
 		_ = c.flags()
+		if _, err := natives(c.Executors); err != nil && shoal.KindOf(err) != shoal.Invalid {
+			t.Fatal(err)
+		}
 	})
 }
 

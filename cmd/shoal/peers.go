@@ -17,10 +17,10 @@ func peersCmd(s *shell) *cobra.Command {
 		Use:   "peers [PEER]",
 		Short: "List the other members of the fabric, or describe one",
 		Long: `Peers lists the members; with a peer's ID, or how it ends, it tells all that this one says of its machine. Every fact carries its age: the time since this node last had news of that peer. A node with
---members-table off looks up who announces what --where asks for (GPUs, labels, cpus, memory, arch,
+--members-table off looks up who announces what --where asks for (executors, GPUs, labels, cpus, memory, arch,
 os); for anything else it asks a sample of the fabric, and says so on the error stream.
 
-An expression may speak of os, arch, cpus, memory, disk, version, id, labels, hash_mbs; cpu.model, cpu.cores,
+An expression may speak of os, arch, cpus, memory, disk, version, id, labels, executors, hash_mbs; cpu.model, cpu.cores,
 cpu.features; rate.gas (units a second, one core), rate.memory_gbs, rate.disk_gbs; load.slots, load.running, load.queued,
 load.task_s, load.disk_free, load.held; and of each of gpus: vendor, model, memory, free, id, driver, healthy, health,
 declared. gib(n) and mib(n) are amounts of bytes; version("550.54") compares as versions do. What is not known is 0
@@ -68,7 +68,7 @@ or empty.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, cpu, rate, labels, load, version")
+	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, cpu, rate, executors, labels, load, version")
 	return cmd
 }
 

@@ -30,7 +30,9 @@ func runCmd(s *shell) *cobra.Command {
 		Use:   "run MODULE [--data CID]... [--each [--reduce MODULE]] [-- ARGS]",
 		Short: "Run a WebAssembly program, on the machines that hold its data",
 		Long: `MODULE is a file, the CID of one in the fabric, or example:NAME; any WASI command will do, whatever
-language it was written in. It sees each dataset read-only under /data/NAME; what it writes to /out
+language it was written in. Or it is exec:NAME: a native command that operators allow on their
+machines, as 'shoal up --help' tells; it runs on a peer that has one of this name, and the devices
+for it. It sees each dataset read-only under /data/NAME; what it writes to /out
 becomes a dataset of its own. The program travels to the data: a task runs on a peer that holds its
 input, unless the wait there costs more than the bytes would.
 
@@ -50,7 +52,8 @@ Standard input is passed on when it is a pipe or a file, or with --stdin.`,
 		Example: `  shoal run example:hello -- world
   shoal run ./my.wasm --data CID --explain
   shoal run example:wordcount --data CID --each --reduce example:wordsum
-  shoal run example:grep --data CID --each -- error`,
+  shoal run example:grep --data CID --each -- error
+  shoal run exec:train --data CID -- --epochs 3`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage(cmd, "wants a MODULE")
@@ -233,7 +236,7 @@ func (s *shell) report(r api.RunResult, req api.RunRequest) {
 		fmt.Fprint(s.errs, r.Explain.String())
 	}
 	if !req.Each {
-		if req.ExplainAll || req.Gas > 0 {
+		if (req.ExplainAll || req.Gas > 0) && !strings.HasPrefix(req.Module, shoal.ExecPrefix) {
 			s.note("%s gas in %.2f s", count(r.Gas), r.Seconds)
 		}
 		if r.Output != "" {
@@ -301,7 +304,7 @@ func piped(in io.Reader) bool {
 
 // module turns what the user named into what the node knows: a file is uploaded.
 func (s *shell) module(ctx context.Context, c *api.Client, name string) (string, error) {
-	if strings.HasPrefix(name, "example:") {
+	if strings.HasPrefix(name, "example:") || strings.HasPrefix(name, shoal.ExecPrefix) {
 		return name, nil
 	}
 	if _, err := shoal.ParseCID(name); err == nil {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/shoal-fabric/shoal/node"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
 )
 
 func statusCmd(s *shell) *cobra.Command {
@@ -31,6 +34,12 @@ func statusCmd(s *shell) *cobra.Command {
 				s.printf("storage   %s held, %s free\n", size(st.Load.HeldBytes), size(st.Load.DiskFree))
 				s.machine(st.Attributes, st.Load)
 				s.printf("up        %s, version %s, in %s\n", ago(st.UptimeS), st.Version, st.Dir)
+				if len(st.Attributes.Executors) > 0 {
+					s.printf("executors %s\n", strings.Join(st.Attributes.Executors, ", "))
+				}
+				for _, d := range st.Devices {
+					s.printf("device    %s\n", deviceState(d))
+				}
 				for _, p := range st.Pending {
 					s.printf("asks to join: %s ('shoal invite approve CODE' admits it, with the code it shows)\n", p)
 				}
@@ -40,4 +49,24 @@ func statusCmd(s *shell) *cobra.Command {
 			})
 		},
 	}
+}
+
+// deviceState tells who has a device: "nvidia:0, 16 GiB: free".
+func deviceState(d reserve.State) string {
+	out := d.ID
+	if d.Memory > 0 {
+		out += ", " + size(d.Memory)
+	}
+	switch {
+	case d.Whole:
+		out += ": taken by a task"
+	case d.Tasks > 0:
+		out += fmt.Sprintf(": %s taken by %d tasks", size(d.Shared), d.Tasks)
+	case d.Fault == "":
+		out += ": free"
+	}
+	if d.Fault != "" {
+		out += "; drained: " + d.Fault
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -102,7 +103,16 @@ func (s *shell) task(t job.Record) {
 			size(c.CodeMoved), size(c.DataMoved), size(c.ResultMoved), size(c.DataRead))
 	}
 	if o := t.Outcome; o != nil {
-		s.printf("exit     %d\nseconds  %.2f\ngas      %s\n", o.Exit, o.Seconds, count(o.Gas))
+		s.printf("exit     %d\nseconds  %.2f\n", o.Exit, o.Seconds)
+		if !strings.HasPrefix(t.Module, shoal.ExecPrefix) {
+			s.printf("gas      %s\n", count(o.Gas))
+		}
+		if len(o.Devices) > 0 {
+			s.printf("devices  %s\n", strings.Join(o.Devices, ", "))
+		}
+		if o.Bounds != "" {
+			s.printf("bounds   %s\n", o.Bounds)
+		}
 		if o.Over > 0 {
 			s.printf("over     %.1f ms after its limit\n", o.Over*1e3)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/api"
+	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/node"
 )
 
@@ -38,7 +39,14 @@ A file for --config holds any of
   members: {table: off}
   devices:                        # what the node cannot find out about
     - {vendor: google, model: Coral, memory: 8GiB, count: 2}
-    - {id: "0000:03:00.0", model: Arc A770, memory: 16GiB}`,
+    - {id: "0000:03:00.0", model: Arc A770, memory: 16GiB}
+  executors:                      # commands that any member may run here as this user, unconfined
+    - name: train                 # 'shoal run exec:train --data CID -- ARGS' adds ARGS to the command
+      command: [python3, /opt/train.py]
+      devices: {gpus: 1}          # or {memory: 8GiB}: a share of one; vendor: nvidia, amd or intel
+      env: {MODEL: /opt/model}    # besides this the command sees PATH, LANG, HOME, SHOAL_DATA, SHOAL_OUT,
+                                  # and which devices are its own
+      limits: {memory: 16GiB, processes: 64, time: 2h, output: 10GiB}`,
 		Example: `  shoal up
   shoal up --join shoal1...
   shoal up --join lan                    # ask over the local network; approve there
@@ -49,6 +57,9 @@ A file for --config holds any of
 				c, err := configure(cmd, config)
 				if err != nil {
 					return err
+				}
+				if cfg.Executors, err = c.executors(); err != nil {
+					return shoal.Wrap(shoal.Invalid, "configuration "+config, err)
 				}
 				if cfg.Devices, err = c.devices(); err != nil {
 					return err
@@ -113,7 +124,7 @@ func (s *shell) up(ctx context.Context, cfg node.Config, apiAddr string) error {
 		}
 		s.printf("to admit this machine, run on a member:  shoal invite approve %s\n", code)
 	}
-	cfg.Compiler = compiler
+	cfg.Compiler, cfg.Warden = helper(compileVerb), helper(native.Verb)
 	defer node.Headroom()()
 	notes := &notes{s: s}
 	cfg.OnNote = notes.add

@@ -19,6 +19,7 @@ const (
 	maxLabels    = 64
 	maxText      = 256 // bytes of a label, model, version
 	maxFeatures  = 64
+	maxExecutors = 64
 	minTTL       = 5         // seconds
 	maxTTL       = 24 * 3600 // seconds
 
@@ -59,6 +60,8 @@ func (r Record) absurd() string {
 		return fmt.Sprintf("%d graphics processors", max(len(a.GPUs), len(l.GPUs)))
 	case len(a.CPU.Features) > maxFeatures:
 		return "too many features of a processor"
+	case len(a.Executors) > maxExecutors:
+		return "too many executors"
 	case a.CPUs < 0 || a.CPU.Cores < 0 || l.Slots < 0 || l.Running < 0 || l.Queued < 0:
 		return "a count is negative"
 	case a.CPUs > maxCPUs || a.CPU.Cores > maxCPUs || l.Slots > maxCount || l.Running > maxCount || l.Queued > maxCount:
@@ -78,6 +81,11 @@ func (r Record) absurd() string {
 	for k, v := range a.Labels {
 		if k == "" || !texts(maxText, k, v) {
 			return "a label is no short printable text"
+		}
+	}
+	for _, name := range a.Executors {
+		if shoal.CheckExecName(name) != nil {
+			return "the name of an executor is none"
 		}
 	}
 	return absurdGPUs(a.GPUs, l.GPUs)

@@ -2,8 +2,11 @@ package match
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/expr"
@@ -50,6 +53,20 @@ func Compile(src string, limits shoal.Limits) (*Needs, error) {
 
 // speaksOfLoad reports whether a text may name load, or what is free on a GPU.
 func speaksOfLoad(s string) bool { return strings.Contains(s, "load") || strings.Contains(s, ".free") }
+
+// Requirement is what a task of some code needs, in one expression: the executor that the code names, if it
+// does, and what its owner asks for, which must compile by itself.
+func Requirement(code cid.Cid, needs string) string {
+	name, ok := shoal.ExecName(code)
+	if !ok {
+		return needs
+	}
+	exec := strconv.Quote(name) + " in executors"
+	if strings.TrimSpace(needs) == "" {
+		return exec
+	}
+	return exec + " && (" + needs + "\n)" // the line ends what may end in a comment
+}
 
 // Any reports whether every member's machine will do.
 func (n *Needs) Any() bool { return n.prog == nil && n.limits.Memory == 0 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/shoal-fabric/shoal"
 )
 
@@ -106,5 +108,35 @@ func BenchmarkFits1000(b *testing.B) {
 		for _, m := range ms {
 			n.Fits(m)
 		}
+	}
+}
+
+func TestRequirement(t *testing.T) {
+	m := member()
+	m.Attributes.Executors = []string{"train"}
+	for _, c := range []struct {
+		code  cid.Cid
+		needs string
+		ok    bool
+	}{
+		{shoal.BlockCID([]byte("module")), "", true},
+		{shoal.ExecCID("train"), "", true},
+		{shoal.ExecCID("train"), "cpus == 8 // at least", true},
+		{shoal.ExecCID("train"), "cpus == 9 || cpus == 10", false},
+		{shoal.ExecCID("other"), "cpus == 9 || cpus == 8", false}, // not: has it and 9, or 8
+		{shoal.ExecCID("other"), "", false},
+	} {
+		n, err := Compile(Requirement(c.code, c.needs), shoal.Limits{})
+		if err != nil {
+			t.Errorf("%s, %q: %v", shoal.CodeName(c.code), c.needs, err)
+			continue
+		}
+		if v := n.Fits(m); v.OK != c.ok {
+			t.Errorf("%s, %q: %+v", shoal.CodeName(c.code), c.needs, v)
+		}
+	}
+	n, err := Compile(Requirement(shoal.ExecCID("train"), `labels.zone == "a"`), shoal.Limits{})
+	if err != nil || fmt.Sprint(n.Indexes()) != "[exec=train label=zone=a]" {
+		t.Errorf("%v %v", n.Indexes(), err)
 	}
 }

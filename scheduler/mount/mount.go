@@ -169,6 +169,22 @@ func (x *Inputs) ReadDir(name string) ([]fs.DirEntry, error) {
 	return list, err
 }
 
+// Place returns where on this machine the file name lies with just its content, if its tree knows of such
+// a place: Trees may have a method of this kind.
+func (x *Inputs) Place(name string) (file string, ok bool) {
+	m, _, rest, err := x.within("place", name)
+	if err != nil {
+		return "", false
+	}
+	t, is := m.tree.(interface {
+		Place(path string) (string, bool)
+	})
+	if !is {
+		return "", false
+	}
+	return t.Place(rest)
+}
+
 // renamed is a file's description under the input's name.
 type renamed struct {
 	fs.FileInfo

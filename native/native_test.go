@@ -1,0 +1,618 @@
+//go:build unix
+
+package native
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
+)
+
+// TestMain is also the ward of the tests, and programs that they run.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case Verb:
+			os.Exit(Main(os.Args[2:]))
+		case "node": // runs a command until it is killed
+			n, err := New(context.Background(), Config{Dir: os.Args[2], Helper: helper, Executors: []Executor{{Name: "x", Command: os.Args[3:]}}})
+			if err == nil {
+				_, err = n.Run(context.Background(), shoal.Run{Module: shoal.ExecCID("x")})
+			}
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func helper(ctx context.Context, args ...string) *exec.Cmd {
+	self, _ := os.Executable()
+	return exec.CommandContext(ctx, self, append([]string{Verb}, args...)...)
+}
+
+// open returns a node's executors.
+func open(t *testing.T, c Config, list ...Executor) *Native {
+	t.Helper()
+	c.Dir, c.Helper, c.Executors = filepath.Join(t.TempDir(), "native"), helper, list
+	n, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.look(t.Context(), 0)
+	t.Cleanup(func() {
+		_ = n.Close()
+		if left, _ := os.ReadDir(c.Dir); len(left) > 0 {
+			t.Errorf("%v is left", left)
+		}
+	})
+	return n
+}
+
+func shell(name, script string) Executor {
+	return Executor{Name: name, Command: []string{"sh", "-c", script, name}}
+}
+
+// run runs an executor with a folder for its output.
+func run(t *testing.T, n *Native, name string, change func(*shoal.Run)) (ran shoal.Ran, stdout, out string, err error) {
+	t.Helper()
+	var said bytes.Buffer
+	r := shoal.Run{Module: shoal.ExecCID(name), Args: []string{name}, Stdout: &said, Out: t.TempDir()}
+	if change != nil {
+		change(&r)
+	}
+	ran, err = n.Run(t.Context(), r)
+	return ran, said.String(), r.Out, err
+}
+
+// dead waits until a process is gone.
+func dead(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(5 * time.Millisecond) {
+		if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); bytes.Contains(stat, []byte(") Z ")) {
+			return // dead, and nobody has asked
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process %d goes on", pid)
+		}
+	}
+}
+
+// pids waits for files that hold the numbers of processes.
+func pids(t *testing.T, dir string, names ...string) (out []int) {
+	t.Helper()
+	for _, name := range names {
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			b, _ := os.ReadFile(filepath.Join(dir, name))
+			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && strings.HasSuffix(string(b), "\n") {
+				out = append(out, pid)
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s was not written", name)
+			}
+		}
+	}
+	return out
+}
+
+func TestRunsACommand(t *testing.T) {
+	t.Setenv("SECRET", "of the node")
+	t.Setenv("LANG", "C.UTF-8")
+	x := shell("copy", `cat data/in/a.txt data/in/sub/b.txt; cat; echo "$@" >$SHOAL_OUT/args; pwd >out/pwd; env | sort >out/env; ls -l data/in/l; exit 7`)
+	x.Env = map[string]string{"MODEL": "/models/x"}
+	n := open(t, Config{}, x)
+	ran, said, out, err := run(t, n, "copy", func(r *shoal.Run) {
+		r.Args = []string{"exec:copy", "one", "two words", "-e"}
+		r.Stdin = strings.NewReader("typed\n")
+		r.Data = fstest.MapFS{
+			"in/a.txt": {Data: []byte("A\n")}, "in/sub/b.txt": {Data: []byte("B\n")}, "in/empty": {Mode: os.ModeDir | 0o755},
+			"in/l": {Data: []byte("sub/b.txt"), Mode: os.ModeSymlink}, "in/bad": {Data: []byte("../../../etc/passwd"), Mode: os.ModeSymlink},
+		}
+	})
+	if err != nil || ran.Exit != 7 || ran.Seconds <= 0 || !strings.HasPrefix(said, "A\nB\ntyped\n") || !strings.Contains(said, "l -> sub/b.txt") {
+		t.Fatalf("%+v %q %v", ran, said, err)
+	}
+	b, _ := os.ReadFile(filepath.Join(out, "args"))
+	if string(b) != "one two words -e\n" {
+		t.Errorf("%q", b)
+	}
+	b, _ = os.ReadFile(filepath.Join(out, "env"))
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		names = append(names, name)
+		if name == "HOME" && !strings.HasSuffix(value, "/home") || name == "SHOAL_OUT" && value != out {
+			t.Error(line)
+		}
+	}
+	// The last three are the shell's own.
+	names = slices.DeleteFunc(names, func(s string) bool { return s == "PWD" || s == "SHLVL" || s == "_" || s == "OLDPWD" })
+	want := "CUDA_DEVICE_ORDER CUDA_VISIBLE_DEVICES HOME LANG MODEL PATH ROCR_VISIBLE_DEVICES SHOAL_DATA SHOAL_OUT TMPDIR"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("it saw\n%s, not\n%s", got, want)
+	}
+}
+
+// inPlace is a MapFS of which some files lie elsewhere.
+type inPlace struct {
+	fstest.MapFS
+	at map[string]string
+}
+
+func (p inPlace) Place(name string) (string, bool) { f, ok := p.at[name]; return f, ok }
+
+func TestFilesInPlaceAreLinked(t *testing.T) {
+	n := open(t, Config{}, shell("read", `readlink data/in/big; readlink data/in/small || cat data/in/small data/in/big; test -z "$2" || echo more >>"$2"`))
+	file := filepath.Join(t.TempDir(), "big")
+	if err := os.WriteFile(file, []byte("as it lies\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	data := inPlace{fstest.MapFS{"in/big": {Data: []byte("as it lies\n")}, "in/small": {Data: []byte("written out\n")}}, map[string]string{"in/big": file}}
+	_, said, _, err := run(t, n, "read", func(r *shoal.Run) { r.Data = data })
+	if err != nil || said != file+"\nwritten out\nas it lies\n" {
+		t.Fatalf("%q %v", said, err)
+	}
+	_, _, _, err = run(t, n, "read", func(r *shoal.Run) { r.Data, r.Args = data, []string{"", "x", file} })
+	if shoal.KindOf(err) != shoal.Corrupt || !strings.Contains(err.Error(), file+": it changed while a program read it") {
+		t.Fatal(err)
+	}
+}
+
+// TestEndsAllItsProcesses: a shell that ignores SIGTERM, a child that does, and one that left the group and
+// lost its parent.
+func TestEndsAllItsProcesses(t *testing.T) {
+	stubborn := `trap "" TERM
+sh -c 'trap "" TERM; echo $$ >out/child; while :; do sleep 1; done' &
+(setsid sh -c 'trap "" TERM; echo $$ >out/daemon; while :; do sleep 1; done' &)
+echo $$ >out/self; while :; do sleep 1; done`
+	names := []string{"self", "child"}
+	if runtime.GOOS == "linux" {
+		names = append(names, "daemon")
+	}
+	x := shell("stubborn", stubborn)
+	x.Devices = reserve.Want{Whole: 1}
+	n := open(t, Config{Look: cards(1)}, x, shell("leaves", strings.ReplaceAll(stubborn, "while :; do sleep 1; done`", "")+" &\nsleep 0.5; kill -9 $$"))
+	ctx, cancel := context.WithCancel(t.Context())
+	out := t.TempDir()
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.Run(ctx, shoal.Run{Module: shoal.ExecCID("stubborn"), Out: out})
+		done <- err
+	}()
+	all := pids(t, out, names...)
+	began := time.Now()
+	cancel()
+	if err := <-done; shoal.KindOf(err) != shoal.Canceled {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 900*time.Millisecond || took > 8*time.Second {
+		t.Errorf("it was asked and killed within %v", took)
+	}
+	for _, pid := range all {
+		if syscall.Kill(pid, 0) == nil {
+			t.Errorf("process %d is there when Run returns", pid)
+		}
+	}
+	if s := n.Devices(); s[0].Whole || s[0].Tasks > 0 {
+		t.Errorf("%+v", s)
+	}
+	// One that ends by itself leaves nothing behind either.
+	_, _, out, err := run(t, n, "leaves", nil)
+	if shoal.KindOf(err) != shoal.Failed || !strings.Contains(err.Error(), "it was killed: killed") {
+		t.Error(err)
+	}
+	for _, pid := range pids(t, out, names...) {
+		dead(t, pid)
+	}
+}
+
+func TestAskedFirst(t *testing.T) {
+	n := open(t, Config{Grace: 20 * time.Second}, shell("polite", `trap "echo bye; exit 0" TERM; echo $$ >out/self; while :; do sleep 0.05; done`))
+	ctx, cancel := context.WithCancel(t.Context())
+	var said bytes.Buffer
+	out := t.TempDir()
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.Run(ctx, shoal.Run{Module: shoal.ExecCID("polite"), Out: out, Stdout: &said})
+		done <- err
+	}()
+	pids(t, out, "self")
+	cancel()
+	if err := <-done; shoal.KindOf(err) != shoal.Canceled || said.String() != "bye\n" {
+		t.Errorf("%v %q", err, said.String())
+	}
+}
+
+func TestLimits(t *testing.T) {
+	// tail keeps 256 MiB of what comes through a pipe.
+	hog := `n=$(head -c 268435456 /dev/zero | tail -c 268435456 | wc -c); echo got $n; test $n -eq 268435456`
+	poor, rich := shell("hog", hog), shell("fed", hog)
+	poor.Memory, rich.Memory = 64<<20, 1<<30
+	sleeper := shell("slow", "echo last words >&2; sleep 100")
+	sleeper.Time = 300 * time.Millisecond
+	big := shell("big", "head -c 3000000 /dev/zero >out/x; sleep 100")
+	big.Output = 1 << 20
+	many := shell("many", "for i in 1 2 3; do head -c 500000 /dev/zero >out/$i; done; sleep 100")
+	many.Output = 1 << 20
+	quick := shell("quick", "for i in 1 2 3; do head -c 500000 /dev/zero >out/$i; done")
+	quick.Output = 1 << 20
+	files := shell("files", "for i in 1 2 3 4 5 6; do : >out/$i; done; sleep 100")
+	n := open(t, Config{Files: 5}, sleeper, big, many, quick, files, poor, rich, shell("segv", "echo oh >&2; kill -SEGV $$"))
+	for _, c := range []struct {
+		name, want string
+	}{
+		{"slow", "exec:slow: time limit of 300ms reached (standard error ends: \"last words\"): raise the limit"},
+		{"big", "output limit of 1 MiB under /out reached"},
+		{"many", "output limit of 1 MiB under /out reached"},
+		{"quick", "output limit of 1 MiB under /out reached"},
+		{"files", "limit of 5 files under /out reached"},
+		{"segv", "exec:segv: it was killed: segmentation fault (standard error ends: \"oh\"): see what"},
+	} {
+		began := time.Now()
+		ran, _, _, err := run(t, n, c.name, nil)
+		if shoal.KindOf(err) != shoal.Failed || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if c.name == "slow" && (ran.Over <= 0 || ran.Over > 10) {
+			t.Errorf("%s ended %v s late", c.name, ran.Over)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s took %v", c.name, took)
+		}
+	}
+	ran, said, _, err := run(t, n, "hog", nil)
+	if runtime.GOOS == "linux" && (err == nil && ran.Exit == 0 || strings.Contains(said, "got 268435456") || ran.Bounds == "") {
+		t.Errorf("%+v %q %v", ran, said, err)
+	}
+	t.Logf("hog: %+v, %v", ran, err)
+	if ran, said, _, err := run(t, n, "fed", nil); err != nil || ran.Exit != 0 || !strings.Contains(said, "got 268435456") {
+		t.Errorf("%+v %q %v", ran, said, err)
+	}
+	// What a task asks for.
+	if _, _, _, err := run(t, n, "hog", func(r *shoal.Run) { r.Limits.Memory = 1 << 30 }); shoal.KindOf(err) != shoal.Refused ||
+		!strings.Contains(err.Error(), "it asks for 1 GiB of memory, this node gives 64 MiB at most") {
+		t.Error(err)
+	}
+	if _, _, _, err := run(t, n, "hog", func(r *shoal.Run) { r.Limits.Gas = 1 }); shoal.KindOf(err) != shoal.Invalid {
+		t.Error(err)
+	}
+	if _, _, _, err := run(t, n, "nobody", nil); shoal.KindOf(err) != shoal.Unavailable {
+		t.Error(err)
+	}
+}
+
+// cards is a machine with so many.
+func cards(n int) func(context.Context) ([]reserve.Device, error) {
+	return func(context.Context) (list []reserve.Device, err error) {
+		for i := range n {
+			list = append(list, reserve.Device{ID: fmt.Sprint("nvidia:", i), Vendor: "nvidia", Index: i, Memory: 16 << 30})
+		}
+		return list, nil
+	}
+}
+
+// TestDevicesAreNeverGivenTwice: commands that each make a folder in the name of what they were given.
+func TestDevicesAreNeverGivenTwice(t *testing.T) {
+	locks := t.TempDir()
+	one := shell("one", `mkdir $LOCKS/$CUDA_VISIBLE_DEVICES && sleep 0.0$1 && rmdir $LOCKS/$CUDA_VISIBLE_DEVICES`)
+	one.Devices, one.Env = reserve.Want{Whole: 1}, map[string]string{"LOCKS": locks}
+	two := shell("two", `a=${CUDA_VISIBLE_DEVICES%,*} b=${CUDA_VISIBLE_DEVICES#*,}; test $a != $b && mkdir $LOCKS/$a $LOCKS/$b && sleep 0.0$1 && rmdir $LOCKS/$a $LOCKS/$b`)
+	two.Devices, two.Env = reserve.Want{Whole: 2, Vendor: "nvidia"}, one.Env
+	n := open(t, Config{Look: cards(3)}, one, two)
+	var done, busy atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 24 {
+		wg.Go(func() {
+			name := []string{"one", "one", "two"}[i%3]
+			for {
+				ran, err := n.Run(t.Context(), shoal.Run{Module: shoal.ExecCID(name), Args: []string{"", fmt.Sprint(i % 10)}})
+				switch {
+				case shoal.KindOf(err) == shoal.Overloaded:
+					busy.Add(1)
+					time.Sleep(10 * time.Millisecond)
+					continue
+				case err != nil || ran.Exit != 0:
+					t.Errorf("%+v %v", ran, err)
+				case len(ran.Devices) != 1+i%3/2:
+					t.Errorf("%s had %v", name, ran.Devices)
+				}
+				done.Add(1)
+				return
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() != 24 || busy.Load() == 0 { // three wait, others are told to come back
+		t.Errorf("%d done, %d found them taken", done.Load(), busy.Load())
+	}
+	for _, s := range n.Devices() {
+		if s.Whole || s.Tasks > 0 || s.Shared > 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+func TestSharesOfADevice(t *testing.T) {
+	x := shell("share", `echo "$SHOAL_DEVICES $SHOAL_DEVICE_MEMORY $CUDA_VISIBLE_DEVICES"; : >out/begun; while ! test -e out/end; do sleep 0.02; done`)
+	x.Devices = reserve.Want{Memory: 7 << 30}
+	n := open(t, Config{Look: cards(1), Patience: 100 * time.Millisecond}, x)
+	var wg sync.WaitGroup
+	outs := []string{t.TempDir(), t.TempDir()}
+	for _, out := range outs {
+		wg.Go(func() {
+			var said bytes.Buffer
+			if _, err := n.Run(t.Context(), shoal.Run{Module: shoal.ExecCID("share"), Out: out, Stdout: &said}); err != nil || said.String() != "nvidia:0 7516192768 0\n" {
+				t.Errorf("%q %v", said.String(), err)
+			}
+		})
+	}
+	for _, out := range outs {
+		for _, err := os.Stat(filepath.Join(out, "begun")); err != nil; _, err = os.Stat(filepath.Join(out, "begun")) {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	if wait, err := n.Room(shoal.ExecCID("share"), shoal.Limits{}); err != nil || !wait {
+		t.Error(wait, err)
+	}
+	if _, _, _, err := run(t, n, "share", nil); shoal.KindOf(err) != shoal.Overloaded || !strings.Contains(err.Error(), "were taken for 100ms") {
+		t.Error(err)
+	}
+	if s := n.Devices(); s[0].Shared != 14<<30 || s[0].Tasks != 2 || s[0].Whole {
+		t.Errorf("%+v", s)
+	}
+	for _, out := range outs {
+		_ = os.WriteFile(filepath.Join(out, "end"), nil, 0o644)
+	}
+	wg.Wait()
+	if _, err := n.Room(shoal.ExecCID("share"), shoal.Limits{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADeviceThatGoes(t *testing.T) {
+	var left atomic.Int64
+	left.Store(2)
+	broken := errors.New("driver mismatch")
+	look := func(ctx context.Context) ([]reserve.Device, error) {
+		if left.Load() < 0 {
+			return nil, broken
+		}
+		return cards(int(left.Load()))(ctx)
+	}
+	x := shell("train", `echo $$ >out/self; while :; do sleep 0.05; done`)
+	x.Devices = reserve.Want{Whole: 2}
+	y := shell("falls", "echo CUDA error >&2; exit 1")
+	y.Devices = reserve.Want{Whole: 1}
+	var changes atomic.Int64
+	n := open(t, Config{Look: look, LookEvery: 20 * time.Millisecond, Changed: func() { changes.Add(1) }}, x, y)
+	done := make(chan error, 1)
+	out := t.TempDir()
+	go func() {
+		_, err := n.Run(t.Context(), shoal.Run{Module: shoal.ExecCID("train"), Out: out})
+		done <- err
+	}()
+	pids(t, out, "self")
+	left.Store(1)
+	if err := <-done; shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "exec:train: device nvidia:1: it is gone") {
+		t.Error(err)
+	}
+	if s := n.Devices(); len(s) != 1 || s[0].Tasks != 0 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := n.Room(shoal.ExecCID("train"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 1 {
+		t.Error(err)
+	}
+	// A program that fails on a device that is fine has failed itself; also where nobody can say.
+	for _, k := range []int64{1, -1} {
+		left.Store(k)
+		if ran, _, _, err := run(t, n, "falls", nil); err != nil || ran.Exit != 1 {
+			t.Errorf("%+v %v", ran, err)
+		}
+	}
+	// On one that went meanwhile it has not.
+	left.Store(0)
+	if _, _, _, err := run(t, n, "falls", nil); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "device nvidia:0: it is gone") {
+		t.Error(err)
+	}
+	if _, err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || len(n.Names()) != 0 {
+		t.Error(err)
+	}
+	if changes.Load() != 3 { // there, one gone, both gone
+		t.Errorf("%d changes were told", changes.Load())
+	}
+	n.SetDevices([]reserve.Device{{ID: "nvidia:0", Vendor: "nvidia", Fault: "uncorrectable memory errors"}})
+	if s := n.Devices(); len(s) != 1 || s[0].Fault == "" {
+		t.Errorf("%+v", s)
+	}
+	if _, err := n.Room(shoal.ExecCID("falls"), shoal.Limits{}); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "1 with a fault") {
+		t.Error(err)
+	}
+}
+
+// TestANodeThatIsKilled: its commands end with it, and with their ward.
+func TestANodeThatIsKilled(t *testing.T) {
+	for _, who := range []string{"node", "ward"} {
+		t.Run(who, func(t *testing.T) {
+			dir := t.TempDir()
+			script := `cd ` + dir + `; trap "" TERM; sh -c 'trap "" TERM; echo $$ >child; while :; do sleep 1; done' & echo $PPID >ward; echo $$ >self; while :; do sleep 1; done`
+			self, _ := os.Executable()
+			node := exec.Command(self, "node", filepath.Join(dir, "native"), "sh", "-c", script)
+			if err := node.Start(); err != nil {
+				t.Fatal(err)
+			}
+			all := pids(t, dir, "self", "child", "ward")
+			victim := node.Process.Pid
+			if who == "ward" {
+				victim = all[2]
+			}
+			_ = syscall.Kill(victim, syscall.SIGKILL)
+			_ = node.Wait()
+			if runtime.GOOS != "linux" && who == "ward" {
+				all = all[:2]
+			}
+			for _, pid := range all {
+				dead(t, pid)
+			}
+		})
+	}
+}
+
+func TestCloseEndsRuns(t *testing.T) {
+	n := open(t, Config{}, shell("x", "echo $$ >out/self; sleep 100"))
+	out, done := t.TempDir(), make(chan error, 1)
+	go func() {
+		_, err := n.Run(t.Context(), shoal.Run{Module: shoal.ExecCID("x"), Out: out})
+		done <- err
+	}()
+	all := pids(t, out, "self")
+	_ = n.Close()
+	if err := <-done; shoal.KindOf(err) != shoal.Unavailable {
+		t.Error(err)
+	}
+	dead(t, all[0])
+	if _, err := n.Run(t.Context(), shoal.Run{Module: shoal.ExecCID("x")}); shoal.KindOf(err) != shoal.Unavailable {
+		t.Error(err)
+	}
+}
+
+func TestExecutorsFaults(t *testing.T) {
+	ok := Executor{Name: "a", Command: []string{"sh"}}
+	with := func(change func(*Executor)) []Executor { x := ok; change(&x); return []Executor{ok, x} }
+	for want, list := range map[string][]Executor{
+		"executors[1].name: executor 'A b': it is not 1 to 64":                                 with(func(x *Executor) { x.Name = "A b" }),
+		"executors[1] (a).name: there is another":                                              {ok, ok},
+		"executors[1] (b).command: it is empty":                                                with(func(x *Executor) { x.Name, x.Command = "b", nil }),
+		"executors[1] (b).command: there is no such program here: no-such-program: install it": with(func(x *Executor) { x.Name, x.Command = "b", []string{"no-such-program"} }),
+		"executors[1] (b).devices: whole devices and a share":                                  with(func(x *Executor) { x.Name, x.Devices = "b", reserve.Want{Whole: 1, Memory: 1} }),
+		"executors[1] (b).devices.gpus: -1":                                                    with(func(x *Executor) { x.Name, x.Devices = "b", reserve.Want{Whole: -1} }),
+		"executors[1] (b).devices.vendor":                                                      with(func(x *Executor) { x.Name, x.Devices = "b", reserve.Want{Vendor: "amd"} }),
+		"executors[1] (b).limits.processes: it is negative":                                    with(func(x *Executor) { x.Name, x.Processes = "b", -1 }),
+		"executors[1] (b).limits.time: it is negative":                                         with(func(x *Executor) { x.Name, x.Time = "b", -1 }),
+		"executors[1] (b).env: \"A=\" is no variable":                                          with(func(x *Executor) { x.Name, x.Env = "b", map[string]string{"A=": "b"} }),
+		"executors: 65, more than the limit of 64":                                             make([]Executor, 65),
+	} {
+		if err := Check(list); shoal.KindOf(err) != shoal.Invalid || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	}
+	if err := Check([]Executor{ok}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWaitsInOrder: what comes free goes to who waits longest, and one that gives up waits no more.
+func TestWaitsInOrder(t *testing.T) {
+	x := shell("x", `echo $1 >>$LOG; : >out/begun; while ! test -e out/end; do sleep 0.02; done`)
+	log := filepath.Join(t.TempDir(), "log")
+	x.Devices, x.Env = reserve.Want{Whole: 1}, map[string]string{"LOG": log}
+	pair := x
+	pair.Name, pair.Devices = "pair", reserve.Want{Whole: 2}
+	n := open(t, Config{Look: cards(2)}, x, pair)
+	var wg sync.WaitGroup
+	waiting := func() int {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return len(n.queue)
+	}
+	start := func(ctx context.Context, name, arg string, want shoal.Kind) (out string) {
+		out = t.TempDir()
+		wg.Go(func() {
+			_, err := n.Run(ctx, shoal.Run{Module: shoal.ExecCID(name), Args: []string{"", arg}, Out: out})
+			if (err != nil || want != 0) && shoal.KindOf(err) != want {
+				t.Errorf("%s: %v", arg, err)
+			}
+		})
+		return out
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal(what)
+			}
+		}
+	}
+	begun := func(out string) func() bool {
+		return func() bool { _, err := os.Stat(filepath.Join(out, "begun")); return err == nil }
+	}
+	end := func(out string) { _ = os.WriteFile(filepath.Join(out, "end"), nil, 0o644) }
+	first := start(t.Context(), "x", "first", 0)
+	until("the first begins", begun(first))
+	ctx, cancel := context.WithCancel(t.Context())
+	start(ctx, "pair", "second", shoal.Canceled)
+	until("the second waits", func() bool { return waiting() == 1 })
+	third := start(t.Context(), "x", "third", 0) // for it there is one, but it came later
+	until("the third waits", func() bool { return waiting() == 2 })
+	if _, err := n.Room(shoal.ExecCID("x"), shoal.Limits{}); shoal.KindOf(err) != shoal.Overloaded || !strings.Contains(err.Error(), "2 tasks wait") {
+		t.Error(err)
+	}
+	cancel()
+	until("the third begins", begun(third))
+	fourth := start(t.Context(), "pair", "fourth", 0)
+	until("the fourth waits", func() bool { return waiting() == 1 })
+	end(first)
+	end(third)
+	until("the fourth begins", begun(fourth))
+	end(fourth)
+	wg.Wait()
+	if b, _ := os.ReadFile(log); string(b) != "first\nthird\nfourth\n" {
+		t.Errorf("%q", b)
+	}
+	if waiting() > 0 || n.Devices()[0].Whole {
+		t.Error("something is left")
+	}
+}
+
+// TestNoWard: a node that cannot start one, or whose ward says nothing, has a failed task and no more.
+func TestNoWard(t *testing.T) {
+	for name, helper := range map[string]func(context.Context, ...string) *exec.Cmd{
+		"no program": func(ctx context.Context, _ ...string) *exec.Cmd { return exec.CommandContext(ctx, "/no/such/program") },
+		"silent":     func(ctx context.Context, _ ...string) *exec.Cmd { return exec.CommandContext(ctx, "true") },
+		"nonsense": func(ctx context.Context, _ ...string) *exec.Cmd {
+			return exec.CommandContext(ctx, "sh", "-c", "echo '{]' >&4; exit 1")
+		},
+	} {
+		n := open(t, Config{Look: cards(1)}, Executor{Name: "x", Command: []string{"true"}, Devices: reserve.Want{Whole: 1}})
+		n.cfg.Helper = helper
+		if _, _, _, err := run(t, n, "x", nil); shoal.KindOf(err) != shoal.Unavailable {
+			t.Errorf("%s: %v", name, err)
+		}
+		if d := n.Devices(); d[0].Whole || d[0].Tasks > 0 {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
+// TestTheCommandGoes: it was there when the node started.
+func TestTheCommandGoes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "command")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nexit 4\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := open(t, Config{}, Executor{Name: "x", Command: []string{file}})
+	if ran, _, _, err := run(t, n, "x", nil); err != nil || ran.Exit != 4 {
+		t.Fatalf("%+v %v", ran, err)
+	}
+	_ = os.Remove(file)
+	if _, _, _, err := run(t, n, "x", nil); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "it cannot be started: no such file") {
+		t.Error(err)
+	}
+}
