@@ -22,6 +22,7 @@ type Config struct {
 	DownAfter    time.Duration // 30 s
 	Keep         time.Duration // rows that are Down, and departures by leaving; 30 days
 	Limit        int           // members and departures; 16384
+	Mark         uint64        // where the marks of Since begin: above all marks of the views before
 }
 
 func (c Config) validate() Config {
@@ -91,6 +92,9 @@ type entry struct {
 
 	shown   shoal.MemberState // as last reported by Changes
 	shownAt version
+
+	last    shoal.MemberState // as last seen by Since
+	changed uint64            // the mark at which record or state became what they are
 }
 
 // View is the member table. See the package comment.
@@ -101,12 +105,15 @@ type View struct {
 	sum     uint64
 	live    int    // rows with a record
 	outdone uint64 // sequence number of a record of this node that it does not remember
+	mark    uint64 // grows with each change that Since tells
+	dropped uint64 // the mark at which a row was last deleted
 }
 
 // New returns an empty view.
 func New(cfg Config) *View {
 	return &View{
 		cfg: cfg.validate(), rows: map[shoal.PeerID]*entry{}, rumours: map[rumourKey]*rumour{},
+		mark: cfg.Mark + 1, dropped: cfg.Mark + 1,
 	}
 }
 
@@ -184,6 +191,7 @@ func (v *View) setRecord(e *entry, r *Record, env capability.Envelope, ver versi
 		v.live--
 	}
 	e.rec, e.recEnv, e.recVer, e.heard = r, env, ver, heard
+	e.last = "" // Since looks again
 	if r != nil {
 		v.live++
 		if v.cfg.Table {
