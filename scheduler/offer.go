@@ -220,7 +220,7 @@ func (p *placer) passOver(ctx context.Context, c *candidates) {
 			m, ok = p.member(ctx, o.Peer, true)
 		} else if got, known := p.s.d.Members.Lookup(o.Peer); known {
 			m = got
-		} else if !c.needs.n.Any() {
+		} else if !c.needs.Any() {
 			ok = false // its attributes matter, and only it could tell
 		}
 		if !ok {
@@ -230,7 +230,7 @@ func (p *placer) passOver(ctx context.Context, c *candidates) {
 		if o.Holds {
 			c.at.held[m.ID] = c.at.total
 		}
-		if v := c.needs.check(&m); v.OK {
+		if v := c.needs.Check(&m, time.Now()); v.OK {
 			c.passed = append(c.passed, o)
 		} else {
 			c.told = append(c.told, cost.Choice{Peer: m.ID, Refusal: v.Reason, Retry: v.Retry})

@@ -215,6 +215,13 @@ func (s *Scheduler) roll() float64 {
 	return s.dice.Float64()
 }
 
+// fork makes dice for one decision, to be drawn from without a lock.
+func (s *Scheduler) fork() *mathrand.Rand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return mathrand.New(mathrand.NewPCG(s.dice.Uint64(), s.dice.Uint64()))
+}
+
 // window admits a task to the streams towards a peer.
 func (s *Scheduler) window(ctx context.Context, p shoal.PeerID) (leave func(), err error) {
 	s.mu.Lock()

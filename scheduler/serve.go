@@ -110,7 +110,7 @@ func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerReques
 		return offer{}, err
 	}
 	self.State, self.Load = shoal.Alive, load
-	if v := needs.check(&self); !v.OK {
+	if v := needs.Check(&self, time.Now()); !v.OK {
 		o.Refusal, o.Retry = v.Reason, v.Retry
 		return o, nil
 	}
