@@ -27,7 +27,9 @@ func (e *env) quick(checked *cel.Ast) (cel.Program, error) {
 // sizes tells CEL how large what a member has can be.
 type sizes struct{}
 
-func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate { return nil }
+func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+	return nil
+}
 
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	if n.Path() == nil { // made by the expression itself

@@ -65,6 +65,22 @@ func (s *Scheduler) Run(ctx context.Context, t shoal.Task, o RunOptions) (shoal.
 	return out, explain, err
 }
 
+// Place decides where a task would run now, as Run does, and runs nothing. The error tells why nobody would take it.
+func (s *Scheduler) Place(ctx context.Context, t shoal.Task, o RunOptions) (cost.Explain, error) {
+	if t.ID == "" {
+		t.ID = s.NewID()
+	}
+	t.Owner = s.self
+	if err := checkTask(t); err != nil {
+		return cost.Explain{Task: t.ID}, err
+	}
+	peer, e, err := s.place.choose(ctx, t, o, job.NewTries(s.cfg.Retry))
+	if err == nil {
+		s.place.left(peer)
+	}
+	return e, err
+}
+
 // run is one task on its way.
 type run struct {
 	s     *Scheduler

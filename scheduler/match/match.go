@@ -81,7 +81,7 @@ func (n *Needs) Indexes() []expr.Index {
 }
 
 // MaxTold bounds the refusals that Scan gives reasons for.
-const MaxTold = 32
+const MaxTold = 16
 
 // Refused is a row that is out, and why.
 type Refused struct {
