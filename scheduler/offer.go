@@ -34,12 +34,14 @@ const (
 	// An offer serves so many times longer than it is fresh, while a new one is asked for.
 	staleOffers = 8
 	fetchLimit  = 20 * time.Second // for whatever a memory looks up
+	// However many tasks are refused at once, a peer is not asked again within so long.
+	freshOffers = 5 * time.Millisecond
 )
 
-// ask gets offers of the best few candidates, in parallel, from memory where it is fresh. Peers of
+// ask gets offers of the best few candidates, in parallel, from memory where it is no older than fresh. Peers of
 // which nothing came have no entry that is answered.
-func (p *placer) ask(ctx context.Context, c *candidates) map[shoal.PeerID]noted {
-	q := offerRequest{Module: c.t.Module, Needs: c.t.Needs, Limits: c.t.Limits}
+func (p *placer) ask(ctx context.Context, c *candidates, fresh time.Duration) map[shoal.PeerID]noted {
+	q := offerRequest{Module: c.t.Module, Needs: c.t.Needs, Limits: c.t.Limits, Asked: min(len(c.list), maxAsked)}
 	what := string(c.t.Job)
 	if c.t.Job == "" || c.o.Holders == nil {
 		h := sha256.New()
@@ -59,11 +61,11 @@ func (p *placer) ask(ctx context.Context, c *candidates) map[shoal.PeerID]noted 
 	out := make([]noted, len(chosen))
 	var wait sync.WaitGroup
 	for i, id := range chosen {
-		if n, ok := p.offers.peek(offerKey{id, what}, p.s.cfg.OfferAge); ok {
+		if n, ok := p.offers.peek(offerKey{id, what}, fresh); ok {
 			out[i] = n
 			continue
 		}
-		wait.Go(func() { out[i] = p.askOne(ctx, id, what, q) })
+		wait.Go(func() { out[i] = p.askOne(ctx, id, what, q, fresh) })
 	}
 	wait.Wait()
 	offers := make(map[shoal.PeerID]noted, len(chosen)+len(c.passed))
@@ -72,7 +74,7 @@ func (p *placer) ask(ctx context.Context, c *candidates) map[shoal.PeerID]noted 
 		if n, ok := p.offers.peek(k, p.s.cfg.OfferAge*staleOffers); ok {
 			offers[o.Peer] = n
 		} else if o.Peer == p.s.self {
-			offers[o.Peer] = p.askOne(ctx, o.Peer, what, q)
+			offers[o.Peer] = p.askOne(ctx, o.Peer, what, q, p.s.cfg.OfferAge)
 		}
 	}
 	for i, id := range chosen {
@@ -91,9 +93,12 @@ func (p *placer) queue(c *candidates, id shoal.PeerID) float64 {
 	return float64(l.Running+l.Queued) / float64(max(l.Slots, 1))
 }
 
-func (p *placer) askOne(ctx context.Context, id shoal.PeerID, what string, q offerRequest) noted {
-	age := p.s.cfg.OfferAge
-	n, err := p.offers.get(ctx, offerKey{id, what}, age, age*staleOffers, func(ctx context.Context) (noted, error) {
+func (p *placer) askOne(ctx context.Context, id shoal.PeerID, what string, q offerRequest, fresh time.Duration) noted {
+	stale := fresh * staleOffers
+	if fresh < p.s.cfg.OfferAge { // what is older is known to be wrong
+		stale = fresh
+	}
+	n, err := p.offers.get(ctx, offerKey{id, what}, fresh, stale, func(ctx context.Context) (noted, error) {
 		n := noted{flight: p.inFlight(id)}
 		ctx, cancel := context.WithTimeout(ctx, p.s.cfg.OfferWait)
 		defer cancel()

@@ -131,9 +131,9 @@ type candidates struct {
 }
 
 // choose picks the peer for a task and counts the task as sent there: the caller calls left when
-// the attempt has ended.
+// the attempt has ended. What peers said before since does not count.
 func (p *placer) choose(
-	ctx context.Context, t shoal.Task, o job.Options, tries *job.Tries,
+	ctx context.Context, t shoal.Task, o job.Options, tries *job.Tries, since time.Time,
 ) (shoal.PeerID, cost.Explain, error) {
 	c, err := p.gather(ctx, t, o)
 	if err != nil {
@@ -144,13 +144,17 @@ func (p *placer) choose(
 		tries.Forgive()
 	}
 	c.list = slices.DeleteFunc(c.list, func(id shoal.PeerID) bool {
-		if tries.Bad(id) {
+		switch {
+		case tries.Bad(id):
 			c.refuse(id, "an attempt failed there", true)
-			return true
+		case tries.Full(id):
+			c.refuse(id, "it refused a moment ago", true)
+		default:
+			return false
 		}
-		return false
+		return true
 	})
-	offers := p.ask(ctx, c)
+	offers := p.ask(ctx, c, min(p.s.cfg.OfferAge, max(time.Since(since), freshOffers)))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	peers := make([]cost.Peer, 0, len(c.list))

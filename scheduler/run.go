@@ -74,7 +74,7 @@ func (s *Scheduler) Place(ctx context.Context, t shoal.Task, o RunOptions) (cost
 	if err := checkTask(t); err != nil {
 		return cost.Explain{Task: t.ID}, err
 	}
-	peer, e, err := s.place.choose(ctx, t, o, job.NewTries(s.cfg.Retry))
+	peer, e, err := s.place.choose(ctx, t, o, job.NewTries(s.cfg.Retry), time.Time{})
 	if err == nil {
 		s.place.left(peer)
 	}
@@ -83,14 +83,17 @@ func (s *Scheduler) Place(ctx context.Context, t shoal.Task, o RunOptions) (cost
 
 // run is one task on its way.
 type run struct {
-	s     *Scheduler
-	t     shoal.Task
-	o     RunOptions
-	e     *entry
-	copy  int // of the task, in its record
-	what  string
-	stdin *pump
-	shown atomic.Bool // output reached the caller
+	s    *Scheduler
+	t    shoal.Task
+	o    RunOptions
+	e    *entry
+	copy int // of the task, in its record
+	most int // the peer is to refuse if as many tasks wait before it; 0: never
+
+	refused time.Time // when a peer was chosen that was full: what was known before is old
+	what    string
+	stdin   *pump
+	shown   atomic.Bool // output reached the caller
 }
 
 // attempts tries peers until one has run the task or the decision is to give up.
@@ -105,7 +108,8 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 	tries := job.NewTries(policy)
 	for n := 1; ; n++ {
 		var peer shoal.PeerID
-		peer, explain, err = r.s.place.choose(ctx, r.t, r.o, tries)
+		var placed time.Time
+		peer, explain, err = r.s.place.choose(ctx, r.t, r.o, tries, r.refused)
 		if err == nil {
 			if r.o.Placed != nil {
 				r.o.Placed(peer)
@@ -114,11 +118,17 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 				rec.Peer, rec.Attempts, rec.State = peer, n, shoal.TaskQueued
 				rec.Explained(explain)
 			})
+			r.most, placed = r.bound(explain, tries), time.Now()
 			out, err = r.attempt(ctx, peer)
 			r.s.place.left(peer)
 		}
 		if err == nil || ctx.Err() != nil {
 			return out, explain, err
+		}
+		if tries.Next(peer, err, len(explain.Open())-1) {
+			r.s.place.forget(peer)
+			r.refused = placed
+			continue
 		}
 		d := tries.Failed(peer, err, r.shown.Load() || r.stdin.used(), r.s.roll())
 		if !d.Again {
@@ -138,6 +148,20 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 	}
 }
 
+// looks is how often a task looks for a shorter queue before it waits.
+const looks = 3
+
+// bound is how many tasks may wait before this one at the chosen peer. What is known of its queue may be old, and
+// known to many; of those that come at once the peer takes as many as it said, and the others look again, at what
+// is so then. Whoever has looked again a few times waits wherever it is.
+func (r *run) bound(e cost.Explain, tries *job.Tries) int {
+	if tries.Nexts() >= looks || r.o.Attempts > 0 || len(e.Open()) < 2 {
+		return 0
+	}
+	c, _ := e.Chosen()
+	return c.Ahead + 1
+}
+
 func (r *run) attempt(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, error) {
 	if peer == r.s.self {
 		return r.here(ctx)
@@ -155,7 +179,7 @@ func (r *run) here(ctx context.Context) (shoal.Outcome, error) {
 	log := r.s.logs.begin(r.t.ID)
 	defer log.end()
 	return r.s.exec.run(ctx, order{
-		task: r.t, class: r.o.Class, from: r.hints(), stdin: r.stdin.reader(ctx),
+		task: r.t, class: r.o.Class, from: r.hints(), stdin: r.stdin.reader(ctx), most: r.most - 1,
 		stdout: tee{log, logOut, r.live(r.o.Stdout)}, stderr: tee{log, logErr, r.live(r.o.Stderr)},
 		state: r.state,
 	})
@@ -198,7 +222,7 @@ func (s shower) Write(p []byte) (int, error) {
 func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, error) {
 	what := r.what + " on " + peer.Short()
 	out := shoal.Outcome{Peer: peer}
-	request := wire.Marshal(runRequest{Task: r.t, Class: r.o.Class, From: r.hints()})
+	request := wire.Marshal(runRequest{Task: r.t, Class: r.o.Class, From: r.hints(), Most: r.most})
 	if len(request) > maxTaskBytes {
 		return out, shoal.E(shoal.Invalid, what, "its description is too large to be sent", "give it fewer inputs or arguments")
 	}

@@ -110,7 +110,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 		t := Of(p, f)
 		c := Choice{
 			Peer: p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
-			Age: p.Age.Seconds(), Passed: p.Passed,
+			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued,
 		}
 		if c.Passed != "" {
 			passed = append(passed, c)
@@ -130,7 +130,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	}
 	slices.SortFunc(e.Choices, byCost)
 	slices.SortFunc(passed, byCost)
-	if i := pick(e.Choices); i >= 0 {
+	if i := spread(f, e.Choices, pick(e.Choices), peers); i >= 0 {
 		c := e.Choices[i]
 		c.Chosen = true
 		e.Choices = slices.Insert(slices.Delete(e.Choices, i, i+1), 0, c)
@@ -165,6 +165,43 @@ func pick(choices []Choice) int {
 	}
 	return 0
 }
+
+// Near is the part of what a task takes within which two costs count as equal: as good as estimates are.
+const Near = 0.1
+
+// spread takes, instead of the choice at i, the less busy of two drawn from those that are as good: what is known of
+// them is old, and the same for all who decide at this moment, who would otherwise all take the same one. What
+// stays on the node needs no drawing.
+func spread(f Facts, choices []Choice, i int, peers []Peer) int {
+	if i < 0 {
+		return i
+	}
+	k := func(j int) *Peer {
+		return &peers[slices.IndexFunc(peers, func(p Peer) bool { return p.ID == choices[j].Peer })]
+	}
+	c, p := choices[i], k(i)
+	if p.Self {
+		return i
+	}
+	limit := c.Total + Near*(c.Total+or(p.TaskSecs, DefaultTaskSecs))
+	one, two := -1, -1 // the first two by their ties
+	for j := range choices {
+		switch d := choices[j]; {
+		case d.Holder != c.Holder || d.Room != c.Room || d.Total < c.Total || d.Total > limit || k(j).Self:
+		case one < 0 || tie(f, d.Peer) < tie(f, choices[one].Peer):
+			one, two = j, one
+		case two < 0 || tie(f, d.Peer) < tie(f, choices[two].Peer):
+			two = j
+		}
+	}
+	if two >= 0 && k(two).busy() < k(one).busy() {
+		return two
+	}
+	return one
+}
+
+// busy is how many tasks a peer has, for each slot.
+func (p Peer) busy() float64 { return float64(p.Running+p.Queued) / float64(max(p.Slots, 1)) }
 
 func sign(less bool) int {
 	if less {
