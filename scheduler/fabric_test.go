@@ -52,6 +52,7 @@ type peer struct {
 	states map[shoal.PeerID]shoal.MemberState
 	moved  map[string]uint64 // by class
 	dead   bool
+	jam    bool                        // takes tasks and begins none
 	stale  map[shoal.PeerID]shoal.Load // what the table says of others, whatever they do
 }
 
@@ -88,7 +89,7 @@ func (f *fabric) stop() {
 
 func (p *peer) start() {
 	var err error
-	if p.s, err = New(p.cfg, Deps{Peers: p.node, Data: p, Runner: p.runner, Members: p, KV: p.kv, Link: p.link}); err != nil {
+	if p.s, err = New(p.cfg, Deps{Peers: jammed{p.node, p}, Data: p, Runner: p.runner, Members: p, KV: p.kv, Link: p.link}); err != nil {
 		p.f.t.Fatal(err)
 	}
 }
@@ -158,6 +159,12 @@ func (p *peer) hold(c cid.Cid) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held[c] = true
+}
+
+func (p *peer) drop(c cid.Cid) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.held, c)
 }
 
 func (p *peer) has(c cid.Cid) bool {

@@ -54,8 +54,12 @@ func (p *placer) ask(ctx context.Context, c *candidates, fresh time.Duration) ma
 		what = string(h.Sum(nil))
 	}
 	chosen := slices.Clone(c.list)
+	doubts := make(map[shoal.PeerID]float64, len(chosen))
+	for _, id := range chosen {
+		doubts[id], _ = p.s.trust(id)
+	}
 	slices.SortStableFunc(chosen, func(a, b shoal.PeerID) int {
-		return cmp.Or(cmp.Compare(c.at.held[b], c.at.held[a]), cmp.Compare(p.queue(c, a), p.queue(c, b)))
+		return cmp.Or(cmp.Compare(doubts[a], doubts[b]), cmp.Compare(c.at.held[b], c.at.held[a]), cmp.Compare(p.queue(c, a), p.queue(c, b)))
 	})
 	chosen = chosen[:min(len(chosen), maxAsked)]
 	out := make([]noted, len(chosen))
@@ -257,7 +261,7 @@ func (p *placer) sizeOf(ctx context.Context, module cid.Cid) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.sizes) >= maxWork {
+	if len(p.sizes) >= maxSizes {
 		clear(p.sizes)
 	}
 	p.sizes[module] = have + missing

@@ -60,7 +60,7 @@ func (s *Scheduler) Run(ctx context.Context, t shoal.Task, o RunOptions) (shoal.
 	}
 	s.book.end(r.e, r.copy, explain, out, err, time.Now())
 	if err == nil {
-		s.learn(t.Module, out.Seconds, s.place.hashMBs(out.Peer))
+		s.learn(t.Module, out)
 	}
 	return out, explain, err
 }
@@ -90,7 +90,10 @@ type run struct {
 	copy int // of the task, in its record
 	most int // the peer is to refuse if as many tasks wait before it; 0: never
 
-	refused time.Time // when a peer was chosen that was full: what was known before is old
+	begun   atomic.Bool // at the peer, which is no longer only what it offered
+	gone    bool        // the peer did not answer for the task
+	late    int         // how often a peer did not begin it
+	refused time.Time   // when a peer was chosen that was full: what was known before is old
 	what    string
 	stdin   *pump
 	shown   atomic.Bool // output reached the caller
@@ -119,7 +122,12 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 				rec.Explained(explain)
 			})
 			r.most, placed = r.bound(explain, tries), time.Now()
-			out, err = r.attempt(ctx, peer)
+			r.begun.Store(false)
+			r.gone = false
+			out, err = r.attempt(ctx, peer, r.patience(explain))
+			if r.gone && !r.begun.Load() && ctx.Err() == nil {
+				r.s.lost(peer)
+			}
 			r.s.place.left(peer)
 		}
 		if err == nil || ctx.Err() != nil {
@@ -162,7 +170,17 @@ func (r *run) bound(e cost.Explain, tries *job.Tries) int {
 	return c.Ahead + 1
 }
 
-func (r *run) attempt(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, error) {
+// patience is how long the chosen peer may take to begin the task; 0: as long as it takes. A queue may grow fairly
+// long behind a promise, so it is short only against what was expected, and a task moves on only twice.
+func (r *run) patience(e cost.Explain) time.Duration {
+	c, _ := e.Chosen()
+	if r.late >= 2 || r.o.Attempts > 0 || len(e.Open()) < 2 {
+		return 0
+	}
+	return r.s.cfg.Start + time.Duration(4*min(c.Terms.Wait, 1e6)*float64(time.Second))
+}
+
+func (r *run) attempt(ctx context.Context, peer shoal.PeerID, patience time.Duration) (shoal.Outcome, error) {
 	if peer == r.s.self {
 		return r.here(ctx)
 	}
@@ -171,7 +189,7 @@ func (r *run) attempt(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, er
 		return shoal.Outcome{Peer: peer}, err
 	}
 	defer leave()
-	return r.there(ctx, peer)
+	return r.there(ctx, peer, patience)
 }
 
 // here runs the task on this node: a function call.
@@ -186,6 +204,9 @@ func (r *run) here(ctx context.Context) (shoal.Outcome, error) {
 }
 
 func (r *run) state(st shoal.TaskState) {
+	if st == shoal.TaskFetching || st == shoal.TaskRunning {
+		r.begun.Store(true)
+	}
 	r.s.book.copied(r.e, r.copy, "", st, func(rec *job.Record) {
 		rec.State = st
 		begun(rec, st)
@@ -219,7 +240,7 @@ func (s shower) Write(p []byte) (int, error) {
 }
 
 // there sends the task to a peer.
-func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, error) {
+func (r *run) there(ctx context.Context, peer shoal.PeerID, patience time.Duration) (shoal.Outcome, error) {
 	what := r.what + " on " + peer.Short()
 	out := shoal.Outcome{Peer: peer}
 	request := wire.Marshal(runRequest{Task: r.t, Class: r.o.Class, From: r.hints(), Most: r.most})
@@ -242,9 +263,20 @@ func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, erro
 		if ctx.Err() != nil {
 			return out, shoal.Wrap(shoal.Canceled, what, ctx.Err())
 		}
+		r.gone = true
 		return out, lost(what, err)
 	}
 	c := newConn(s)
+	var late atomic.Bool
+	if patience > 0 {
+		t := time.AfterFunc(patience, func() {
+			if !r.begun.Load() {
+				late.Store(true)
+				s.Reset()
+			}
+		})
+		defer t.Stop()
+	}
 	done := make(chan struct{})
 	var side sync.WaitGroup
 	defer func() {
@@ -277,6 +309,11 @@ func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, erro
 	}
 	if err != nil {
 		s.Reset()
+		r.gone = true
+		if late.Load() {
+			r.late++
+			err = shoal.E(shoal.Unavailable, "", "it took the task and did not begin it within "+patience.Round(time.Millisecond).String(), "")
+		}
 		return out, lost(what, err)
 	}
 	if shoal.KindOf(got) == shoal.Canceled && ctx.Err() == nil { // not by us: the runner is going down

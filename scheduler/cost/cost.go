@@ -50,6 +50,7 @@ type Peer struct {
 	HashMBs  float64       // speed of its cores, 0 unknown
 	Age      time.Duration // of these facts
 	Silent   time.Duration // how long it was asked in vain; added to the latency
+	Doubt    float64       // seconds: it offered to take tasks and did not run them; added to the latency
 	Passed   string        // why it cannot be chosen though it fits; "" for a candidate
 }
 
@@ -89,7 +90,7 @@ func Of(p Peer, f Facts) Terms {
 	if !p.Self {
 		t.Latency = or(p.RTT.Seconds(), DefaultRTT.Seconds())
 	}
-	t.Latency += or(p.Silent.Seconds(), 0)
+	t.Latency += or(p.Silent.Seconds(), 0) + or(p.Doubt, 0)
 	return t
 }
 
@@ -110,7 +111,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 		t := Of(p, f)
 		c := Choice{
 			Peer: p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
-			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued,
+			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued, Doubt: or(p.Doubt, 0),
 		}
 		if c.Passed != "" {
 			passed = append(passed, c)
@@ -143,7 +144,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	return e
 }
 
-// pick applies the pull of data to choices in the order of their cost.
+// pick applies the pull of data to choices in the order of their cost. Data of a peer that is doubted does not pull.
 func pick(choices []Choice) int {
 	if len(choices) == 0 || choices[0].Holder {
 		return len(choices[:min(1, len(choices))]) - 1
@@ -152,7 +153,7 @@ func pick(choices []Choice) int {
 	holder := -1
 	for i, c := range choices {
 		switch {
-		case c.Holder && c.Room:
+		case c.Holder && c.Room && c.Doubt == 0:
 			return i
 		case c.Holder && holder < 0:
 			holder = i

@@ -14,7 +14,7 @@ const (
 
 	maxStrikes = 8
 	maxFactor  = 16
-	clip       = 1.5  // most that a run's effort counts against what is known
+	clip       = 1.5  // most that a run's effort counts, against what is known
 	maxKept    = 4096 // peers, and modules
 )
 
@@ -28,7 +28,7 @@ type Book struct {
 type Peer struct {
 	Runs    uint64  `cbor:"runs"`    // tasks that ended there
 	Lost    uint64  `cbor:"lost"`    // tasks that it offered to take and did not run
-	Factor  float64 `cbor:"factor"`  // run time over what was expected, at the time of At; 0: unknown
+	Factor  float64 `cbor:"factor"`  // run time over what was expected, at the time of At, at least 1; 0: unknown
 	At      int64   `cbor:"at"`      // of the last run
 	Strikes float64 `cbor:"strikes"` // at the time of Struck
 	Struck  int64   `cbor:"struck"`
@@ -77,12 +77,12 @@ func (b *Book) Ran(r Run, now time.Time) {
 	if m.Effort > 0 {
 		const grain = 0.01 // seconds below which a run time says little
 		ratio := (r.Seconds + grain) / (m.Effort/r.Speed + grain)
-		factor = min(max(factor*math.Pow(ratio/factor, 0.25), 1.0/maxFactor), maxFactor)
+		factor = min(max(factor*math.Pow(ratio/factor, 0.25), 1), maxFactor)
 	}
 	p.Factor, p.At = factor, now.UnixMilli()
 	effort := r.Seconds * r.Speed / factor
-	if m.Effort > 0 { // one run moves it little: it may be the peer that is wrong
-		effort = min(max(effort, m.Effort/clip), m.Effort*clip)
+	if m.Effort > 0 { // a run that took long raises it only a little: it may be the peer that is slow
+		effort = min(effort, m.Effort*clip)
 	}
 	learn(&m.Effort, effort)
 }

@@ -87,7 +87,7 @@ func TestBounded(t *testing.T) {
 			now := at(rapid.Float64Range(-1e6, 1e6).Draw(t, "at"))
 			b.Ran(Run{"p", "m", odd.Draw(t, "s"), odd.Draw(t, "speed"), rapid.Uint64().Draw(t, "gas"), rapid.Uint64().Draw(t, "moved"), odd.Draw(t, "fetch")}, now)
 			f, e := b.Factor("p", now), b.Effort("m")
-			if !(f >= 1.0/maxFactor && f <= maxFactor) || !finite(e) || !finite(b.Doubt("p", now)) {
+			if !(f >= 1 && f <= maxFactor) || !finite(e) || !finite(b.Doubt("p", now)) {
 				t.Fatalf("factor %v effort %v", f, e)
 			}
 		}
