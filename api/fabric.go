@@ -19,6 +19,8 @@ func (s *Server) peers(r *http.Request) (any, error) {
 	return noted{list, note}, err
 }
 
+func (s *Server) rates(r *http.Request) (any, error) { return s.node.Rates(r.Context()), nil }
+
 func (s *Server) doctor(r *http.Request) (any, error) { return s.node.Doctor(r.Context()), nil }
 
 func (s *Server) invite(r *http.Request) (any, error) {

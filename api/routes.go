@@ -10,6 +10,7 @@ func (s *Server) routes() http.Handler {
 	for pattern, h := range map[string]http.Handler{
 		"GET /v1/status":                 answer(s.status),
 		"GET /v1/peers":                  answer(s.peers),
+		"GET /v1/rates":                  answer(s.rates),
 		"GET /v1/doctor":                 answer(s.doctor),
 		"POST /v1/invite":                answer(s.invite),
 		"POST /v1/invite/approve/{code}": answer(s.approve),

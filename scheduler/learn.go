@@ -9,6 +9,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/rates"
 	"github.com/shoal-fabric/shoal/wire"
 )
@@ -93,6 +94,12 @@ func (s *Scheduler) trust(p shoal.PeerID) (doubt, factor float64) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	return s.rates.Doubt(p, now), s.rates.Factor(p, now)
+}
+
+// correct takes in what was learnt of a candidate.
+func (p *placer) correct(c *cost.Peer) {
+	doubt, factor := p.s.trust(c.ID)
+	c.Doubt, c.HashMBs = doubt, cmp.Or(c.HashMBs, cost.DefaultHashMBs)/factor
 }
 
 // PeerRate is what this node has measured of a peer and learnt from its tasks. Zero: unknown.

@@ -237,9 +237,7 @@ func (p *placer) nobody(t shoal.Task, refused []cost.Choice, offers map[shoal.Pe
 func (p *placer) facts(c *candidates, id shoal.PeerID, n noted) (out cost.Peer) {
 	m := c.members[id]
 	out = cost.Peer{ID: id, Self: id == p.s.self, HashMBs: m.Attributes.HashMBs}
-	var factor float64
-	out.Doubt, factor = p.s.trust(id)
-	defer func() { out.HashMBs = cmp.Or(out.HashMBs, cost.DefaultHashMBs) / factor }()
+	defer func() { p.correct(&out) }()
 	if p.s.d.Link != nil && !out.Self {
 		out.RTT, out.Rate = p.s.d.Link(id)
 	}
