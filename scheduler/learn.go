@@ -64,12 +64,12 @@ func (s *Scheduler) saveRates() error {
 
 // learn takes in what a task took.
 func (s *Scheduler) learn(module cid.Cid, out shoal.Outcome) {
-	speed := s.place.hashMBs(out.Peer)
+	speed, code := s.place.hashMBs(out.Peer), s.place.size(module)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.learnt = true
 	s.rates.Ran(rates.Run{
-		Peer: out.Peer, Module: module.String(), Seconds: out.Seconds, Speed: speed, Gas: out.Gas,
+		Peer: out.Peer, Module: module.String(), Seconds: out.Seconds, Speed: speed, Gas: out.Gas, Compile: out.Compile, Code: code,
 		Moved: out.CodeMoved + out.DataMoved, Fetch: out.Fetch,
 	}, time.Now())
 }
@@ -82,10 +82,11 @@ func (s *Scheduler) lost(p shoal.PeerID) {
 	s.rates.Lost(p, time.Now())
 }
 
-func (s *Scheduler) effort(module cid.Cid) float64 {
+// effort is what a run of a module takes, and what compiling takes besides: see cost.Facts.
+func (s *Scheduler) effort(module cid.Cid) (work, base float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rates.Effort(module.String())
+	return s.rates.Effort(module.String()), s.rates.Compile
 }
 
 // trust is how many seconds of doubt there are of a peer, and how much slower it is than it says.
@@ -94,6 +95,13 @@ func (s *Scheduler) trust(p shoal.PeerID) (doubt, factor float64) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	return s.rates.Doubt(p, now), s.rates.Factor(p, now)
+}
+
+// size is that of a module in bytes, 0 unknown.
+func (p *placer) size(module cid.Cid) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sizes[module]
 }
 
 // correct takes in what was learnt of a candidate.
@@ -125,6 +133,7 @@ type ModuleRate struct {
 
 // Rates is everything that placement has learnt, peers by ID and modules with most runs first.
 type Rates struct {
+	Compile float64      `json:"compile_s"` // of a compilation, besides what the module's size takes
 	Peers   []PeerRate   `json:"peers"`
 	Modules []ModuleRate `json:"modules"`
 }
@@ -138,6 +147,7 @@ func (s *Scheduler) Rates(context.Context) Rates {
 	var out Rates
 	now := time.Now()
 	s.mu.Lock()
+	out.Compile = s.rates.Compile
 	for id, p := range s.rates.Peers {
 		m := ids[id]
 		delete(ids, id)

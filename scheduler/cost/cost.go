@@ -30,6 +30,7 @@ type Facts struct {
 	Task shoal.TaskID
 	Code uint64  // bytes of the module
 	Data uint64  // bytes of all inputs
+	Base float64 // seconds that a compilation takes besides what its size takes, 0 unknown
 	Work float64 // expected effort: seconds times HashMBs of the core that took them; 0 unknown
 	Seed uint64  // of the order among equals
 }
@@ -84,7 +85,7 @@ func Of(p Peer, f Facts) Terms {
 	t.Data = float64(p.Data) / rate
 	speed := or(p.HashMBs, DefaultHashMBs)
 	if !p.Compiled {
-		t.Compile = float64(f.Code) / (CompileRate * speed / DefaultHashMBs)
+		t.Compile = or(f.Base, 0) + Compiling(f.Code, speed)
 	}
 	t.Work = or(f.Work, 0) / speed
 	if !p.Self {
@@ -92,6 +93,11 @@ func Of(p Peer, f Facts) Terms {
 	}
 	t.Latency += or(p.Silent.Seconds(), 0) + or(p.Doubt, 0)
 	return t
+}
+
+// Compiling is how many seconds the bytes of a module take to compile on a core of so many MB/s.
+func Compiling(code uint64, speed float64) float64 {
+	return float64(code) / (CompileRate * or(speed, DefaultHashMBs) / DefaultHashMBs)
 }
 
 // or returns v if it is a positive number, else what stands in for it.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 )
 
 const (
@@ -22,6 +23,7 @@ const (
 type Book struct {
 	Peers   map[shoal.PeerID]*Peer `cbor:"peers"`
 	Modules map[string]*Module     `cbor:"modules"` // by CID
+	Compile float64                `cbor:"compile"` // seconds of a compilation besides what the module's size takes; 0 unknown
 }
 
 // Peer is what was learnt of one peer. Times are Unix milliseconds.
@@ -50,6 +52,8 @@ type Run struct {
 	Seconds float64 // run time
 	Speed   float64 // of the core, as the peer says; MB/s of SHA-256; 0 unknown
 	Gas     uint64
+	Compile float64 // seconds; 0: it was compiled before
+	Code    uint64  // bytes of the module, 0 unknown
 	Moved   uint64  // bytes of code and data it had to fetch
 	Fetch   float64 // seconds that took
 }
@@ -66,6 +70,9 @@ func (b *Book) Ran(r Run, now time.Time) {
 	m.At = now.UnixMilli()
 	if r.Moved > 1<<16 && r.Fetch > 0 { // less says more of the latency
 		learn(&p.Fetch, float64(r.Moved)/r.Fetch)
+	}
+	if r.Compile > 0 && r.Code > 0 {
+		learn(&b.Compile, max(0, r.Compile-cost.Compiling(r.Code, r.Speed)))
 	}
 	if r.Seconds > 0.001 && r.Gas > 0 {
 		learn(&m.Gas, float64(r.Gas)/r.Seconds)
@@ -195,6 +202,9 @@ func (b *Book) Sane() {
 	}
 	if b.Modules == nil {
 		b.Modules = map[string]*Module{}
+	}
+	if !finite(b.Compile) {
+		b.Compile = 0
 	}
 	for k, p := range b.Peers {
 		if p == nil || !finite(p.Factor) || p.Factor > maxFactor || !finite(p.Strikes) || p.Strikes > maxStrikes || !finite(p.Fetch) {

@@ -72,6 +72,18 @@ func TestALiarIsFoundOut(t *testing.T) {
 	}
 }
 
+// TestCompilingTakesTimeBesides: the time that starting the compiler takes is learnt apart from what the size takes.
+func TestCompilingTakesTimeBesides(t *testing.T) {
+	b := New()
+	for range 40 {
+		b.Ran(Run{Peer: "p", Module: "m", Seconds: 1, Speed: 2000, Compile: 0.6, Code: 5e6}, at(0)) // 0.5 s by its size
+	}
+	b.Ran(Run{Peer: "p", Module: "m", Seconds: 1, Speed: 2000}, at(0)) // compiled before
+	if math.Abs(b.Compile-0.1) > 1e-6 {
+		t.Errorf("%v", b.Compile)
+	}
+}
+
 func TestBounded(t *testing.T) {
 	b := New()
 	for i := range 3 * maxKept {
@@ -85,9 +97,12 @@ func TestBounded(t *testing.T) {
 		b := New()
 		for range 30 {
 			now := at(rapid.Float64Range(-1e6, 1e6).Draw(t, "at"))
-			b.Ran(Run{"p", "m", odd.Draw(t, "s"), odd.Draw(t, "speed"), rapid.Uint64().Draw(t, "gas"), rapid.Uint64().Draw(t, "moved"), odd.Draw(t, "fetch")}, now)
+			b.Ran(Run{
+				"p", "m", odd.Draw(t, "s"), odd.Draw(t, "speed"), rapid.Uint64().Draw(t, "gas"), odd.Draw(t, "compile"), rapid.Uint64().Draw(t, "code"),
+				rapid.Uint64().Draw(t, "moved"), odd.Draw(t, "fetch"),
+			}, now)
 			f, e := b.Factor("p", now), b.Effort("m")
-			if !(f >= 1 && f <= maxFactor) || !finite(e) || !finite(b.Doubt("p", now)) {
+			if !(f >= 1 && f <= maxFactor) || !finite(e) || !finite(b.Compile) || !finite(b.Doubt("p", now)) {
 				t.Fatalf("factor %v effort %v", f, e)
 			}
 		}
