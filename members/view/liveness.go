@@ -12,6 +12,9 @@ import (
 // suspicion.
 func (v *View) Contact(id shoal.PeerID, now time.Time) {
 	if e := v.rows[id]; e != nil && e.rec != nil {
+		if !e.failing.IsZero() || e.last != shoal.Alive {
+			v.since.look(e)
+		}
 		e.contact, e.failing, e.tries, e.next = now, time.Time{}, 0, time.Time{}
 	}
 }
@@ -120,27 +123,6 @@ func (v *View) Changes(now time.Time) []shoal.Member {
 	return out
 }
 
-// Since returns the rows, departed ones included, whose record or state changed after mark, in no order, and the
-// mark to ask with next. all says that it is every row: mark was 0, or of another view, or rows went
-// meanwhile, so what the caller has and does not find here is gone. A second call at the same time
-// with the new mark returns nothing. Slices and maps in the rows must not be changed.
-func (v *View) Since(mark uint64, now time.Time) (rows []shoal.Member, next uint64, all bool) {
-	all = mark < v.dropped || mark > v.mark
-	for _, e := range v.rows {
-		if s := v.state(e, now); s != e.last {
-			v.mark++
-			e.last, e.changed = s, v.mark
-		}
-		if e.changed > mark || all {
-			rows = append(rows, v.member(e, now))
-		}
-	}
-	return rows, v.mark, all
-}
-
-// Mark is the greatest mark that Since has given.
-func (v *View) Mark() uint64 { return v.mark }
-
 // Prune drops rows that have been Down for too long and departures that need no longer be known,
 // and returns whose. Without a table rows go ten minutes after the last contact, down to 16.
 func (v *View) Prune(now time.Time) (dropped []shoal.PeerID) {
@@ -164,8 +146,8 @@ func (v *View) Prune(now time.Time) (dropped []shoal.PeerID) {
 		}
 		if e.rec == nil && e.gone == nil {
 			delete(v.rows, e.id)
-			v.mark++
-			v.dropped = v.mark
+			v.since.mark++
+			v.since.dropped = v.since.mark
 			dropped = append(dropped, e.id)
 		}
 	}

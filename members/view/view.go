@@ -105,15 +105,14 @@ type View struct {
 	sum     uint64
 	live    int    // rows with a record
 	outdone uint64 // sequence number of a record of this node that it does not remember
-	mark    uint64 // grows with each change that Since tells
-	dropped uint64 // the mark at which a row was last deleted
+	since   since
 }
 
 // New returns an empty view.
 func New(cfg Config) *View {
 	return &View{
 		cfg: cfg.validate(), rows: map[shoal.PeerID]*entry{}, rumours: map[rumourKey]*rumour{},
-		mark: cfg.Mark + 1, dropped: cfg.Mark + 1,
+		since: since{mark: cfg.Mark + 1, dropped: cfg.Mark + 1},
 	}
 }
 
@@ -191,7 +190,7 @@ func (v *View) setRecord(e *entry, r *Record, env capability.Envelope, ver versi
 		v.live--
 	}
 	e.rec, e.recEnv, e.recVer, e.heard = r, env, ver, heard
-	e.last = "" // Since looks again
+	v.since.look(e)
 	if r != nil {
 		v.live++
 		if v.cfg.Table {
@@ -232,6 +231,7 @@ func (v *View) offerDeparture(env capability.Envelope, at, now time.Time) (bool,
 	}
 	v.sum ^= e.hash(v.cfg.Table)
 	e.gone, e.goneEnv, e.goneVer, e.goneAt = &d, env, ver, at
+	v.since.look(e)
 	v.sum ^= e.hash(v.cfg.Table)
 	v.spread(rumourKey{e.id, KindDeparture}, at, now)
 	return true, nil

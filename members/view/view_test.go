@@ -421,7 +421,9 @@ func TestSince(t *testing.T) {
 		readers := []*reader{{}, {}, {}}
 		told := 0
 		for range 120 {
-			now = now.Add(time.Duration(r.Int64N(int64(20 * time.Second))))
+			if r.IntN(4) > 0 { // else what happens at the same moment is told at once
+				now = now.Add(sweepEvery + time.Duration(r.Int64N(int64(20*time.Second))))
+			}
 			switch who := 1 + r.IntN(6); r.IntN(12) {
 			case 0:
 				if _, err := v.Offer(departed(who, 1+r.Uint64N(3), who), true, now); err != nil {
@@ -467,6 +469,15 @@ func TestSince(t *testing.T) {
 		if told == 0 {
 			t.Fatal("nothing was told")
 		}
+	}
+	busy := table(9)
+	offer(t, busy, record(1, 1, 1), record(2, 1, 1))
+	for i := range 1000 { // nobody reads, and then one does
+		busy.Contact(id(1+i%2), noon)
+		busy.Failed(id(1+i%2), rand.New(rand.NewPCG(1, 1)), noon)
+	}
+	if rows, _, _ := busy.Since(0, noon); len(rows) != 2 || len(busy.since.log) > 200 || cap(busy.since.fresh) > 200 {
+		t.Fatalf("%d rows, %d logged, room for %d", len(rows), len(busy.since.log), cap(busy.since.fresh))
 	}
 	old := table(9)
 	offer(t, old, record(1, 1, 1), record(2, 1, 1))
