@@ -1,6 +1,10 @@
 package shoal
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // PeerID is a libp2p peer ID in its text form ("12D3KooW..."). Hands convert; minds compare.
 type PeerID string
@@ -28,6 +32,14 @@ type Attributes struct {
 	Rates   Rates             `cbor:"rates,omitzero" json:"rates"`
 
 	Executors []string `cbor:"executors,omitempty" json:"executors,omitempty"` // native ones that the operator allows, by name
+}
+
+// Equal reports whether a and b say the same.
+func (a Attributes) Equal(b Attributes) bool {
+	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk && a.Version == b.Version &&
+		a.HashMBs == b.HashMBs && a.Rates == b.Rates && a.CPU.Model == b.CPU.Model && a.CPU.Cores == b.CPU.Cores &&
+		slices.Equal(a.CPU.Features, b.CPU.Features) && slices.Equal(a.GPUs, b.GPUs) && slices.Equal(a.Executors, b.Executors) &&
+		maps.Equal(a.Labels, b.Labels)
 }
 
 // CPU is what the processors are. How many there are to use is Attributes.CPUs.

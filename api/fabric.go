@@ -23,6 +23,8 @@ func (s *Server) peer(r *http.Request) (any, error) {
 	return s.node.Peer(r.Context(), r.PathValue("peer"))
 }
 
+func (s *Server) rates(r *http.Request) (any, error) { return s.node.Rates(r.Context()), nil }
+
 func (s *Server) doctor(r *http.Request) (any, error) { return s.node.Doctor(r.Context()), nil }
 
 func (s *Server) invite(r *http.Request) (any, error) {

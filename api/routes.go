@@ -11,6 +11,7 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/status":                 answer(s.status),
 		"GET /v1/peers":                  answer(s.peers),
 		"GET /v1/peers/{peer}":           answer(s.peer),
+		"GET /v1/rates":                  answer(s.rates),
 		"GET /v1/doctor":                 answer(s.doctor),
 		"POST /v1/invite":                answer(s.invite),
 		"POST /v1/invite/approve/{code}": answer(s.approve),

@@ -18,6 +18,7 @@ import (
 	"github.com/shoal-fabric/shoal/bench/gas"
 	"github.com/shoal-fabric/shoal/bench/hostile"
 	"github.com/shoal-fabric/shoal/bench/node"
+	"github.com/shoal-fabric/shoal/bench/place"
 	"github.com/shoal-fabric/shoal/bench/rig"
 )
 
@@ -25,7 +26,7 @@ import (
 func benches() []*rig.Bench {
 	return []*rig.Bench{
 		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
-		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(),
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 type Program struct {
 	src   string
 	parts []part
+	whole cel.Program // all of it, not counting what it costs; nil: it may cost too much
 	keys  []Index
 }
 
@@ -116,6 +117,7 @@ func Compile(src string) (*Program, error) {
 	if len(p.src) > maxSource {
 		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("longer than %d characters", maxSource), "shorten it")
 	}
+	var err error
 	whole, issues := e.full.Compile(p.src)
 	if issues.Err() != nil {
 		return nil, e.explain(what, issues)
@@ -123,6 +125,9 @@ func Compile(src string) (*Program, error) {
 	if !whole.OutputType().IsExactType(cel.BoolType) {
 		return nil, shoal.E(shoal.Invalid, what, "it gives a value of type "+whole.OutputType().String()+
 			", not true or false", "compare it with something, as in 'cpus >= 8'")
+	}
+	if p.whole, err = e.quick(whole); err != nil {
+		return nil, shoal.Wrap(shoal.Invalid, what, err)
 	}
 	plain, issues := e.plain.Parse(p.src)
 	if issues.Err() != nil {

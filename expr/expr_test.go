@@ -96,6 +96,9 @@ func TestMatch(t *testing.T) {
 			continue
 		}
 		ok, reason, err := p.Match(c.m)
+		if p.Fits(c.m) != ok {
+			t.Errorf("%s: Fits says %v, Match %v", c.src, !ok, ok)
+		}
 		if err != nil || ok != (c.reason == "") || reason != c.reason {
 			t.Errorf("%s: got %v, %q, %v; want %q", c.src, ok, reason, err, c.reason)
 		}
@@ -146,6 +149,9 @@ func TestCost(t *testing.T) {
 	p, err := expr.Compile("gpus.all(a, gpus.all(b, a.memory + b.memory > 0))")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.Fits(big) {
+		t.Error("what costs too much fits")
 	}
 	if _, _, err = p.Match(big); shoal.KindOf(err) != shoal.Invalid || !strings.Contains(err.Error(), "too long") {
 		t.Fatalf("got %v", err)
@@ -336,6 +342,9 @@ func TestKeysFindEveryMatch(t *testing.T) {
 				m = genMember(t)
 			}
 			ok, reason, err := p.Match(m)
+			if p.Fits(m) != ok {
+				t.Fatalf("%s: Fits says %v, Match %v", p, !ok, ok)
+			}
 			if err != nil || ok != (reason == "") {
 				t.Fatalf("%s: %v, %q, %v", src, ok, reason, err)
 			}
@@ -376,6 +385,9 @@ func FuzzCompile(f *testing.F) {
 		}
 		for _, m := range members {
 			ok, reason, err := p.Match(m)
+			if p.Fits(m) != ok {
+				t.Fatalf("%s: Fits says %v, Match %v", p, !ok, ok)
+			}
 			if err == nil && ok != (reason == "") {
 				t.Fatalf("%q: %v, %q", src, ok, reason)
 			}

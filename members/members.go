@@ -179,6 +179,17 @@ func (m *Members) Table() []shoal.Member {
 	return slices.DeleteFunc(m.view.Members(m.now()), func(r shoal.Member) bool { return r.ID == m.self })
 }
 
+// Since is what changed in the table after a mark: see view.View. This node's own row is not in it.
+func (m *Members) Since(mark uint64) (rows []shoal.Member, next uint64, all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.st == nil {
+		return nil, 0, true
+	}
+	rows, next, all = m.view.Since(mark, m.now())
+	return slices.DeleteFunc(rows, func(r shoal.Member) bool { return r.ID == m.self }), next, all
+}
+
 // Lookup returns the row of one member, this node included, also of one that left or was forgotten.
 func (m *Members) Lookup(p shoal.PeerID) (shoal.Member, bool) {
 	if p == m.self {

@@ -105,9 +105,13 @@ func (m *Members) use(st state) error {
 	defer m.mu.Unlock()
 	now := m.now()
 	m.st, m.life, m.signed, m.lost = &st, life, signed{}, false
+	var mark uint64
+	if m.view != nil {
+		mark = m.view.Mark()
+	}
 	m.view = view.New(view.Config{
 		Self: m.self, Fabric: st.Fabric, Table: m.cfg.Table,
-		SuspectAfter: m.cfg.SuspectAfter, DownAfter: m.cfg.DownAfter,
+		SuspectAfter: m.cfg.SuspectAfter, DownAfter: m.cfg.DownAfter, Mark: mark,
 	})
 	clear(m.verdicts)
 	clear(m.saved)

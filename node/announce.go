@@ -62,7 +62,7 @@ func (a *announcer) turn(ctx context.Context) {
 		a.keys = holds
 	}
 	now := time.Now()
-	same := slices.Equal(self.Addresses, a.put.Addresses) && sameMachine(self.Attributes, a.put.Attributes)
+	same := slices.Equal(self.Addresses, a.put.Addresses) && self.Attributes.Equal(a.put.Attributes)
 	if sealed == nil || now.Before(a.next) && (same || a.wait > 0) {
 		return
 	}

@@ -3,8 +3,6 @@ package node
 import (
 	"cmp"
 	"context"
-	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -100,14 +98,8 @@ func (n *Node) say(change func(*shoal.Attributes)) {
 	defer n.saying.Unlock()
 	old := n.rooms.members.Self().Attributes
 	a := old
-	if change(&a); !sameMachine(a, old) {
+	if change(&a); !a.Equal(old) {
 		n.cfg.Log.Info("node: this machine has changed")
 		n.rooms.members.SetAttributes(a)
 	}
-}
-
-func sameMachine(a, b shoal.Attributes) bool {
-	return a.OS == b.OS && a.Arch == b.Arch && a.CPUs == b.CPUs && a.Memory == b.Memory && a.Disk == b.Disk &&
-		a.Version == b.Version && a.Rates == b.Rates && reflect.DeepEqual(a.CPU, b.CPU) &&
-		slices.Equal(a.GPUs, b.GPUs) && slices.Equal(a.Executors, b.Executors) && maps.Equal(a.Labels, b.Labels)
 }

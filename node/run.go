@@ -217,6 +217,9 @@ func (n *Node) Tasks(ctx context.Context, of shoal.TaskID) (scheduler.Listing, e
 	return n.rooms.sched.List(ctx, of)
 }
 
+// Rates shows what placement has measured of peers, and learnt from the tasks that this node sent.
+func (n *Node) Rates(ctx context.Context) scheduler.Rates { return n.rooms.sched.Rates(ctx) }
+
 // Task describes one task or job.
 func (n *Node) Task(ctx context.Context, id shoal.TaskID) (job.Record, error) {
 	return n.rooms.sched.Show(ctx, id)

@@ -31,6 +31,9 @@ type Deps struct {
 type Members interface {
 	// Table lists the other members this node knows.
 	Table() []shoal.Member
+	// Since lists those of them whose record or state changed after a mark, the departed too, and the mark to
+	// ask with next. all: these are all there are.
+	Since(mark uint64) (rows []shoal.Member, next uint64, all bool)
 	Lookup(p shoal.PeerID) (shoal.Member, bool)
 	// Record asks p itself.
 	Record(ctx context.Context, p shoal.PeerID) (shoal.Member, error)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -33,6 +34,7 @@ type executor struct {
 
 	mu        sync.Mutex
 	running   int
+	holds     fair.Holds              // places that offers keep
 	queue     *fair.Queue[chan error] // told once: nil when it is that task's turn, or why it will not be
 	draining  bool
 	quiet     chan struct{} // closed when nothing runs or waits; nil: nobody asks
@@ -65,15 +67,21 @@ func (x *executor) loadFor(owner shoal.PeerID) shoal.Load {
 	if serving, more := x.queue.Serving(); l.TaskSecs > 0 && serving+ahead > 0 {
 		l.TaskSecs = (seconds + more) / float64(serving+ahead)
 	}
+	// Those that were offered a place and have not come yet are ahead, too.
+	l.Queued += int(math.Round(x.holds.Others(owner, time.Now())))
 	return l
 }
 
-// enter waits for a slot. The caller calls leave.
-func (x *executor) enter(ctx context.Context, owner shoal.PeerID, what string) (*turn, error) {
+// enter waits for a slot, behind at most so many tasks (negative: any number). The caller calls leave.
+func (x *executor) enter(ctx context.Context, owner shoal.PeerID, most int, what string) (*turn, error) {
 	x.mu.Lock()
 	if x.draining {
 		x.mu.Unlock()
 		return nil, errDraining(what)
+	}
+	if err := x.room(owner, most, what); err != nil {
+		x.mu.Unlock()
+		return nil, err
 	}
 	t, pushed := x.queue.Push(owner, make(chan error, 1))
 	if t == nil {
@@ -186,6 +194,7 @@ func (x *executor) idle(ctx context.Context) error {
 // order is a task as it reaches the executor.
 type order struct {
 	task           shoal.Task
+	most           int            // tasks that may wait before it; negative: any number
 	class          string         // of its inputs' bytes
 	from           []shoal.PeerID // who has what it needs
 	stdin          io.Reader
@@ -200,7 +209,7 @@ func (x *executor) run(ctx context.Context, o order) (out shoal.Outcome, err err
 	out.Peer = x.d.Peers.Self()
 	arrived := time.Now()
 	o.state(shoal.TaskQueued)
-	turn, err := x.enter(ctx, o.task.Owner, what)
+	turn, err := x.enter(ctx, o.task.Owner, o.most, what)
 	if err != nil {
 		return out, err
 	}

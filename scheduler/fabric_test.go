@@ -31,6 +31,7 @@ type fabric struct {
 	mu    sync.Mutex
 	sets  map[cid.Cid]fstest.MapFS
 	names map[cid.Cid]string // of graphs that are single files
+	herd  cid.Cid            // what burst runs
 }
 
 // peer is one node of the fabric. It is its scheduler's Data and Members.
@@ -54,6 +55,8 @@ type peer struct {
 	states map[shoal.PeerID]shoal.MemberState
 	moved  map[string]uint64 // by class
 	dead   bool
+	jam    bool                        // takes tasks and begins none
+	stale  map[shoal.PeerID]shoal.Load // what the table says of others, whatever they do
 }
 
 func newFabric(t testing.TB, n int, change func(i int, c *Config)) *fabric {
@@ -73,14 +76,18 @@ func newFabric(t testing.TB, n int, change func(i int, c *Config)) *fabric {
 	for _, p := range f.nodes {
 		p.start()
 	}
-	t.Cleanup(func() {
-		for _, p := range f.nodes {
-			if p.s != nil {
-				p.s.Close()
-			}
-		}
-	})
+	t.Cleanup(f.stop)
 	return f
+}
+
+// stop closes all nodes, once.
+func (f *fabric) stop() {
+	for _, p := range f.nodes {
+		if p.s != nil {
+			p.s.Close()
+			p.s = nil
+		}
+	}
 }
 
 func (p *peer) start() {
@@ -89,9 +96,18 @@ func (p *peer) start() {
 	if p.runs != nil {
 		runs = p.runs
 	}
-	if p.s, err = New(p.cfg, Deps{Peers: p.node, Data: p, Runner: runs, Members: p, KV: p.kv, Room: p.room}); err != nil {
+	if p.s, err = New(p.cfg, Deps{Peers: jammed{p.node, p}, Data: p, Runner: runs, Members: p, KV: p.kv, Link: p.link, Room: p.room}); err != nil {
 		p.f.t.Fatal(err)
 	}
+}
+
+// link is what the node has measured: others are the farther the higher their number.
+func (p *peer) link(to shoal.PeerID) (time.Duration, float64) {
+	if p.stale == nil {
+		return 0, 0
+	}
+	i := slices.IndexFunc(p.f.nodes, func(q *peer) bool { return q.id == to })
+	return time.Millisecond * time.Duration(1+i), 100e6
 }
 
 // kill is kill -9.
@@ -150,6 +166,12 @@ func (p *peer) hold(c cid.Cid) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held[c] = true
+}
+
+func (p *peer) drop(c cid.Cid) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.held, c)
 }
 
 func (p *peer) has(c cid.Cid) bool {
@@ -255,10 +277,14 @@ func (p *peer) member(of *peer) shoal.Member {
 	if state == "" {
 		state = shoal.Alive
 	}
+	load, ok := p.stale[of.id]
+	if !ok {
+		load = of.s.Load()
+	}
 	return shoal.Member{
 		ID: of.id, State: state, Seq: 1, Seen: time.Now(),
 		Attributes: shoal.Attributes{OS: "linux", CPUs: 4, Memory: 8 << 30, Labels: of.labels, HashMBs: 1000, Executors: of.execs},
-		Load:       of.s.Load(),
+		Load:       load,
 	}
 }
 
@@ -271,10 +297,12 @@ func (p *peer) Table() (out []shoal.Member) {
 	return out
 }
 
+func (p *peer) Since(uint64) ([]shoal.Member, uint64, bool) { return p.Table(), 1, true }
+
 func (p *peer) Lookup(id shoal.PeerID) (shoal.Member, bool) {
-	for _, m := range p.Table() {
-		if m.ID == id {
-			return m, true
+	for _, q := range p.f.nodes {
+		if q.id == id && q != p && !p.hidden && q.s != nil {
+			return p.member(q), true
 		}
 	}
 	return shoal.Member{}, false

@@ -122,7 +122,7 @@ func TestAFullQueueNamesTheOwner(t *testing.T) {
 		t.Errorf("%d tasks are said to be ahead of the flood's next", n)
 	}
 	x := f.nodes[2].s.exec
-	_, err := x.enter(ctx, f.nodes[0].id, "task t")
+	_, err := x.enter(ctx, f.nodes[0].id, -1, "task t")
 	if e, ok := err.(*shoal.Error); !ok || e.Kind != shoal.Overloaded || e.RetryAfter <= 0 || !strings.Contains(err.Error(), f.nodes[0].id.Short()) {
 		t.Errorf("%v", err)
 	}

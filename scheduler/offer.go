@@ -34,12 +34,14 @@ const (
 	// An offer serves so many times longer than it is fresh, while a new one is asked for.
 	staleOffers = 8
 	fetchLimit  = 20 * time.Second // for whatever a memory looks up
+	// However many tasks are refused at once, a peer is not asked again within so long.
+	freshOffers = 5 * time.Millisecond
 )
 
-// ask gets offers of the best few candidates, in parallel, from memory where it is fresh. Peers of
+// ask gets offers of the best few candidates, in parallel, from memory where it is no older than fresh. Peers of
 // which nothing came have no entry that is answered.
-func (p *placer) ask(ctx context.Context, c *candidates) map[shoal.PeerID]noted {
-	q := offerRequest{Module: c.t.Module, Needs: c.t.Needs, Limits: c.t.Limits}
+func (p *placer) ask(ctx context.Context, c *candidates, fresh time.Duration) map[shoal.PeerID]noted {
+	q := offerRequest{Module: c.t.Module, Needs: c.t.Needs, Limits: c.t.Limits, Asked: min(len(c.list), maxAsked)}
 	what := string(c.t.Job)
 	if c.t.Job == "" || c.o.Holders == nil {
 		h := sha256.New()
@@ -52,18 +54,22 @@ func (p *placer) ask(ctx context.Context, c *candidates) map[shoal.PeerID]noted 
 		what = string(h.Sum(nil))
 	}
 	chosen := slices.Clone(c.list)
+	doubts := make(map[shoal.PeerID]float64, len(chosen))
+	for _, id := range chosen {
+		doubts[id], _ = p.s.trust(id)
+	}
 	slices.SortStableFunc(chosen, func(a, b shoal.PeerID) int {
-		return cmp.Or(cmp.Compare(c.at.held[b], c.at.held[a]), cmp.Compare(p.queue(c, a), p.queue(c, b)))
+		return cmp.Or(cmp.Compare(doubts[a], doubts[b]), cmp.Compare(c.at.held[b], c.at.held[a]), cmp.Compare(p.queue(c, a), p.queue(c, b)))
 	})
 	chosen = chosen[:min(len(chosen), maxAsked)]
 	out := make([]noted, len(chosen))
 	var wait sync.WaitGroup
 	for i, id := range chosen {
-		if n, ok := p.offers.peek(offerKey{id, what}, p.s.cfg.OfferAge); ok {
+		if n, ok := p.offers.peek(offerKey{id, what}, fresh); ok {
 			out[i] = n
 			continue
 		}
-		wait.Go(func() { out[i] = p.askOne(ctx, id, what, q) })
+		wait.Go(func() { out[i] = p.askOne(ctx, id, what, q, fresh) })
 	}
 	wait.Wait()
 	offers := make(map[shoal.PeerID]noted, len(chosen)+len(c.passed))
@@ -72,7 +78,7 @@ func (p *placer) ask(ctx context.Context, c *candidates) map[shoal.PeerID]noted 
 		if n, ok := p.offers.peek(k, p.s.cfg.OfferAge*staleOffers); ok {
 			offers[o.Peer] = n
 		} else if o.Peer == p.s.self {
-			offers[o.Peer] = p.askOne(ctx, o.Peer, what, q)
+			offers[o.Peer] = p.askOne(ctx, o.Peer, what, q, p.s.cfg.OfferAge)
 		}
 	}
 	for i, id := range chosen {
@@ -91,9 +97,12 @@ func (p *placer) queue(c *candidates, id shoal.PeerID) float64 {
 	return float64(l.Running+l.Queued) / float64(max(l.Slots, 1))
 }
 
-func (p *placer) askOne(ctx context.Context, id shoal.PeerID, what string, q offerRequest) noted {
-	age := p.s.cfg.OfferAge
-	n, err := p.offers.get(ctx, offerKey{id, what}, age, age*staleOffers, func(ctx context.Context) (noted, error) {
+func (p *placer) askOne(ctx context.Context, id shoal.PeerID, what string, q offerRequest, fresh time.Duration) noted {
+	stale := fresh * staleOffers
+	if fresh < p.s.cfg.OfferAge { // what is older is known to be wrong
+		stale = fresh
+	}
+	n, err := p.offers.get(ctx, offerKey{id, what}, fresh, stale, func(ctx context.Context) (noted, error) {
 		n := noted{flight: p.inFlight(id)}
 		ctx, cancel := context.WithTimeout(ctx, p.s.cfg.OfferWait)
 		defer cancel()
@@ -220,7 +229,7 @@ func (p *placer) passOver(ctx context.Context, c *candidates) {
 			m, ok = p.member(ctx, o.Peer, true)
 		} else if got, known := p.s.d.Members.Lookup(o.Peer); known {
 			m = got
-		} else if !c.needs.n.Any() {
+		} else if !c.needs.Any() {
 			ok = false // its attributes matter, and only it could tell
 		}
 		if !ok {
@@ -230,7 +239,7 @@ func (p *placer) passOver(ctx context.Context, c *candidates) {
 		if o.Holds {
 			c.at.held[m.ID] = c.at.total
 		}
-		if v := c.needs.check(&m); v.OK {
+		if v := c.needs.Check(&m, time.Now()); v.OK {
 			c.passed = append(c.passed, o)
 		} else {
 			c.told = append(c.told, cost.Choice{Peer: m.ID, Refusal: v.Reason, Retry: v.Retry})
@@ -252,7 +261,7 @@ func (p *placer) sizeOf(ctx context.Context, module cid.Cid) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.sizes) >= maxWork {
+	if len(p.sizes) >= maxSizes {
 		clear(p.sizes)
 	}
 	p.sizes[module] = have + missing

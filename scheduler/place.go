@@ -20,8 +20,6 @@ import (
 const (
 	maxAsked    = 8  // peers asked for an offer, per decision
 	maxHolders  = 12 // holders considered
-	someFitting = 6  // members with short queues considered
-	someRandom  = 3  // others considered, an escape from herding
 	maxRefusals = 32 // told in an explanation
 	findLimit   = 16 // peers looked up by attribute
 )
@@ -32,12 +30,15 @@ type placer struct {
 	offers *memory[offerKey, noted]
 	where  *memory[cid.Cid, located]
 	found  *memory[string, []shoal.Member]
-	table  *memory[struct{}, []shoal.Member]
 
 	mu     sync.Mutex
 	flight map[shoal.PeerID]int // tasks sent there that have not ended
-	asked  map[needsKey]*lockedNeeds
+	asked  map[needsKey]*match.Needs
 	sizes  map[cid.Cid]uint64 // of modules
+
+	look  sync.Mutex // at the member table
+	table *match.Table
+	mark  uint64 // of the table, up to which it is known
 }
 
 // located is who holds a dataset.
@@ -52,8 +53,8 @@ func newPlacer(s *Scheduler) *placer {
 		offers: newMemory[offerKey, noted](1 << 14),
 		where:  newMemory[cid.Cid, located](1 << 12),
 		found:  newMemory[string, []shoal.Member](1 << 8),
-		table:  newMemory[struct{}, []shoal.Member](1),
-		flight: map[shoal.PeerID]int{}, asked: map[needsKey]*lockedNeeds{}, sizes: map[cid.Cid]uint64{},
+		table:  match.NewTable(),
+		flight: map[shoal.PeerID]int{}, asked: map[needsKey]*match.Needs{}, sizes: map[cid.Cid]uint64{},
 	}
 }
 
@@ -62,27 +63,18 @@ type needsKey struct {
 	memory uint64
 }
 
-// lockedNeeds makes requirements safe for concurrent use.
-type lockedNeeds struct {
-	mu sync.Mutex
-	n  *match.Needs
-}
-
-func (l *lockedNeeds) check(m *shoal.Member) match.Verdict {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.n.Check(m, time.Now())
-}
+// maxVerdicts bounds what all requirements remember of members; sixteen bytes each.
+const maxVerdicts = 1 << 20
 
 // needs compiles the requirements of tasks with some code, once for all tasks that have them.
-func (p *placer) needs(code cid.Cid, src string, limits shoal.Limits) (*lockedNeeds, error) {
+func (p *placer) needs(code cid.Cid, src string, limits shoal.Limits) (*match.Needs, error) {
 	all := match.Requirement(code, src)
 	key := needsKey{all, limits.Memory}
 	p.mu.Lock()
-	l := p.asked[key]
+	n := p.asked[key]
 	p.mu.Unlock()
-	if l != nil {
-		return l, nil
+	if n != nil {
+		return n, nil
 	}
 	n, err := match.Compile(src, limits) // by itself, so that the error points at the fault
 	if err == nil && all != src {
@@ -91,14 +83,35 @@ func (p *placer) needs(code cid.Cid, src string, limits shoal.Limits) (*lockedNe
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Invalid, "requirements", err)
 	}
-	l = &lockedNeeds{n: n}
+	members := len(p.rows().List)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.asked) >= 256 {
-		clear(p.asked)
+	for k := range p.asked { // any of them: those in use come back
+		if len(p.asked) < 256 && len(p.asked)*members < maxVerdicts {
+			break
+		}
+		delete(p.asked, k)
 	}
-	p.asked[key] = l
-	return l, nil
+	p.asked[key] = n
+	return n, nil
+}
+
+// rows is the member table as it is now; only what changed since the last look is copied.
+func (p *placer) rows() match.Rows {
+	p.look.Lock()
+	defer p.look.Unlock()
+	rows, mark, all := p.s.d.Members.Since(p.mark)
+	if p.mark = mark; all {
+		keep := make(map[shoal.PeerID]bool, len(rows))
+		for i := range rows {
+			keep[rows[i].ID] = true
+		}
+		p.table.Keep(keep)
+	}
+	for i := range rows {
+		p.table.Put(rows[i])
+	}
+	return p.table.Rows()
 }
 
 // inputsAt is what is known of where a task's inputs lie.
@@ -112,7 +125,7 @@ type inputsAt struct {
 type candidates struct {
 	t       shoal.Task
 	o       job.Options
-	needs   *lockedNeeds
+	needs   *match.Needs
 	at      inputsAt
 	members map[shoal.PeerID]shoal.Member
 	list    []shoal.PeerID
@@ -122,9 +135,9 @@ type candidates struct {
 }
 
 // choose picks the peer for a task and counts the task as sent there: the caller calls left when
-// the attempt has ended.
+// the attempt has ended. What peers said before since does not count.
 func (p *placer) choose(
-	ctx context.Context, t shoal.Task, o job.Options, tries *job.Tries,
+	ctx context.Context, t shoal.Task, o job.Options, tries *job.Tries, since time.Time,
 ) (shoal.PeerID, cost.Explain, error) {
 	c, err := p.gather(ctx, t, o)
 	if err != nil {
@@ -135,13 +148,17 @@ func (p *placer) choose(
 		tries.Forgive()
 	}
 	c.list = slices.DeleteFunc(c.list, func(id shoal.PeerID) bool {
-		if tries.Bad(id) {
+		switch {
+		case tries.Bad(id):
 			c.refuse(id, "an attempt failed there", true)
-			return true
+		case tries.Full(id):
+			c.refuse(id, "it refused a moment ago", true)
+		default:
+			return false
 		}
-		return false
+		return true
 	})
-	offers := p.ask(ctx, c)
+	offers := p.ask(ctx, c, min(p.s.cfg.OfferAge, max(time.Since(since), freshOffers)))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	peers := make([]cost.Peer, 0, len(c.list))
@@ -163,9 +180,8 @@ func (p *placer) choose(
 		q.Passed = o.Why
 		peers = append(peers, q)
 	}
-	f := cost.Facts{
-		Task: t.ID, Code: p.sizes[t.Module], Data: c.at.total, Work: p.s.effort(t.Module), Seed: p.s.cfg.Seed,
-	}
+	f := cost.Facts{Task: t.ID, Code: p.sizes[t.Module], Data: c.at.total, Seed: p.s.cfg.Seed}
+	f.Work, f.Base = p.s.effort(t.Module)
 	refused := c.refused[:min(len(c.refused), maxRefusals)]
 	e := cost.Decide(f, peers, slices.Concat(refused, c.told))
 	chosen, ok := e.Chosen()
@@ -188,7 +204,6 @@ func (p *placer) left(id shoal.PeerID) {
 // forget drops what was known of a peer that failed.
 func (p *placer) forget(id shoal.PeerID) {
 	p.offers.drop(func(k offerKey) bool { return k.peer == id })
-	p.table.drop(func(struct{}) bool { return true })
 }
 
 // nobody says why no peer takes the task.
@@ -222,9 +237,10 @@ func (p *placer) nobody(t shoal.Task, refused []cost.Choice, offers map[shoal.Pe
 }
 
 // facts turns what is known of a peer into the terms of the cost model. The lock is held.
-func (p *placer) facts(c *candidates, id shoal.PeerID, n noted) cost.Peer {
+func (p *placer) facts(c *candidates, id shoal.PeerID, n noted) (out cost.Peer) {
 	m := c.members[id]
-	out := cost.Peer{ID: id, Self: id == p.s.self, HashMBs: m.Attributes.HashMBs}
+	out = cost.Peer{ID: id, Self: id == p.s.self, HashMBs: m.Attributes.HashMBs}
+	defer func() { p.correct(&out) }()
 	if p.s.d.Link != nil && !out.Self {
 		out.RTT, out.Rate = p.s.d.Link(id)
 	}
@@ -286,14 +302,19 @@ func (c *candidates) add(m shoal.Member) {
 		return
 	}
 	c.members[m.ID] = m
-	switch v := c.needs.check(&m); {
-	case slices.Contains(c.o.Exclude, m.ID):
-		c.refuse(m.ID, "excluded by the caller", false)
-	case !v.OK:
-		c.refuse(m.ID, v.Reason, v.Retry)
-	default:
-		c.list = append(c.list, m.ID)
+	if v := c.needs.Check(&m, time.Now()); !v.OK || slices.Contains(c.o.Exclude, m.ID) {
+		c.out(m.ID, v)
+		return
 	}
+	c.list = append(c.list, m.ID)
+}
+
+// out tells why a peer is no candidate.
+func (c *candidates) out(id shoal.PeerID, v match.Verdict) {
+	if slices.Contains(c.o.Exclude, id) {
+		v.Reason, v.Retry = "excluded by the caller", false
+	}
+	c.refuse(id, v.Reason, v.Retry)
 }
 
 // member returns what is known of a peer, asking it when only it can tell.
@@ -331,7 +352,7 @@ func (p *placer) gather(ctx context.Context, t shoal.Task, o job.Options) (*cand
 	}
 	p.sizeOf(ctx, t.Module)
 	consider := func(id shoal.PeerID) {
-		if m, ok := p.member(ctx, id, needs.n.Any()); ok {
+		if m, ok := p.member(ctx, id, needs.Any()); ok {
 			c.add(m)
 		} else if _, known := c.members[id]; !known {
 			c.members[id] = m
@@ -367,29 +388,22 @@ func (p *placer) gather(ctx context.Context, t shoal.Task, o job.Options) (*cand
 // others adds members that fit and have short queues, a few random ones, and with a small or no
 // table those that the directory finds.
 func (p *placer) others(ctx context.Context, c *candidates) {
-	table := p.members()
-	var alive []shoal.Member
-	for _, m := range table {
-		if m.State == shoal.Alive || !c.needs.n.Any() {
-			alive = append(alive, m)
-		} else if len(c.refused) < maxRefusals {
-			c.add(m) // as a refusal
+	rows := p.rows()
+	fit, out := c.needs.Scan(rows, time.Now())
+	for _, r := range out {
+		if _, known := c.members[r.Peer]; !known && len(c.refused) < maxRefusals {
+			c.members[r.Peer] = shoal.Member{ID: r.Peer}
+			c.out(r.Peer, r.Why)
 		}
 	}
-	start := int(p.s.roll() * float64(len(alive)))
-	fitting := 0
-	for i := range alive {
-		if fitting == someFitting+someRandom {
-			break
+	for _, i := range p.sample(rows.List, fit) {
+		m, ok := p.s.d.Members.Lookup(rows.List[i].ID) // when it was last heard of, the rows do not know
+		if !ok {
+			m = rows.List[i].Member
 		}
-		m := alive[(start+i)%len(alive)] // a random start; the load decides among them
-		if before := len(c.list); len(alive) <= someFitting+someRandom || m.Load.Queued == 0 || i > len(alive)/2 {
-			if c.add(m); len(c.list) > before {
-				fitting++
-			}
-		}
+		c.add(m)
 	}
-	if fitting > 0 || p.s.d.Directory == nil || c.needs.n.Any() {
+	if len(fit) > 0 || p.s.d.Directory == nil || c.needs.Any() {
 		return
 	}
 	for _, m := range p.find(ctx, c) {
@@ -397,13 +411,19 @@ func (p *placer) others(ctx context.Context, c *candidates) {
 	}
 }
 
-// members is the table, copied at most every so often.
-func (p *placer) members() []shoal.Member {
-	age := p.s.cfg.OfferAge
-	t, _ := p.table.get(context.Background(), struct{}{}, age, age, func(context.Context) ([]shoal.Member, error) {
-		return p.s.d.Members.Table(), nil
-	})
-	return t
+// sample draws the members worth asking from the rows that fit.
+func (p *placer) sample(rows []*match.Row, fit []int32) []int32 {
+	rng := p.s.fork()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cost.Draw(fit, func(i int32) float64 {
+		m := &rows[i].Member
+		busy := m.Load.Running + m.Load.Queued
+		if len(p.flight) > 0 {
+			busy = max(busy, p.flight[m.ID])
+		}
+		return cost.Seems(cost.Peer{Slots: m.Load.Slots, Queued: busy, TaskSecs: m.Load.TaskSecs, HashMBs: m.Attributes.HashMBs})
+	}, rng.Float64)
 }
 
 // find looks peers up by what they announce of themselves, and asks those for their records.
@@ -411,7 +431,7 @@ func (p *placer) find(ctx context.Context, c *candidates) []shoal.Member {
 	age := p.s.cfg.WhereAge
 	found, err := p.found.get(ctx, match.Requirement(c.t.Module, c.t.Needs), age, age, func(ctx context.Context) ([]shoal.Member, error) {
 		var out []shoal.Member
-		for _, index := range c.needs.n.Indexes() {
+		for _, index := range c.needs.Indexes() {
 			for id, err := range p.s.d.Directory.Find(ctx, index.Key(), findLimit) {
 				if err != nil {
 					break

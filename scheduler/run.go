@@ -60,21 +60,43 @@ func (s *Scheduler) Run(ctx context.Context, t shoal.Task, o RunOptions) (shoal.
 	}
 	s.book.end(r.e, r.copy, explain, out, err, time.Now())
 	if err == nil {
-		s.learn(t.Module, out.Seconds, s.place.hashMBs(out.Peer))
+		s.learn(t.Module, out)
 	}
 	return out, explain, err
 }
 
+// Place decides where a task would run now, as Run does, and runs nothing. The error tells why nobody would take it.
+func (s *Scheduler) Place(ctx context.Context, t shoal.Task, o RunOptions) (cost.Explain, error) {
+	if t.ID == "" {
+		t.ID = s.NewID()
+	}
+	t.Owner = s.self
+	if err := checkTask(t); err != nil {
+		return cost.Explain{Task: t.ID}, err
+	}
+	peer, e, err := s.place.choose(ctx, t, o, job.NewTries(s.cfg.Retry), time.Time{})
+	if err == nil {
+		s.place.left(peer)
+	}
+	return e, err
+}
+
 // run is one task on its way.
 type run struct {
-	s     *Scheduler
-	t     shoal.Task
-	o     RunOptions
-	e     *entry
-	copy  int // of the task, in its record
-	what  string
-	stdin *pump
-	shown atomic.Bool // output reached the caller
+	s    *Scheduler
+	t    shoal.Task
+	o    RunOptions
+	e    *entry
+	copy int // of the task, in its record
+	most int // the peer is to refuse if as many tasks wait before it; 0: never
+
+	begun   atomic.Bool // at the peer, which is no longer only what it offered
+	gone    bool        // the peer did not answer for the task
+	late    int         // how often a peer did not begin it
+	refused time.Time   // when a peer was chosen that was full: what was known before is old
+	what    string
+	stdin   *pump
+	shown   atomic.Bool // output reached the caller
 }
 
 // attempts tries peers until one has run the task or the decision is to give up.
@@ -89,7 +111,8 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 	tries := job.NewTries(policy)
 	for n := 1; ; n++ {
 		var peer shoal.PeerID
-		peer, explain, err = r.s.place.choose(ctx, r.t, r.o, tries)
+		var placed time.Time
+		peer, explain, err = r.s.place.choose(ctx, r.t, r.o, tries, r.refused)
 		if err == nil {
 			if r.o.Placed != nil {
 				r.o.Placed(peer)
@@ -98,11 +121,22 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 				rec.Peer, rec.Attempts, rec.State = peer, n, shoal.TaskQueued
 				rec.Explained(explain)
 			})
-			out, err = r.attempt(ctx, peer)
+			r.most, placed = r.bound(explain, tries), time.Now()
+			r.begun.Store(false)
+			r.gone = false
+			out, err = r.attempt(ctx, peer, r.patience(explain))
+			if r.gone && !r.begun.Load() && ctx.Err() == nil {
+				r.s.lost(peer)
+			}
 			r.s.place.left(peer)
 		}
 		if err == nil || ctx.Err() != nil {
 			return out, explain, err
+		}
+		if tries.Next(peer, err, len(explain.Open())-1) {
+			r.s.place.forget(peer)
+			r.refused = placed
+			continue
 		}
 		d := tries.Failed(peer, err, r.shown.Load() || r.stdin.used(), r.s.roll())
 		if !d.Again {
@@ -122,7 +156,31 @@ func (r *run) attempts(ctx context.Context) (out shoal.Outcome, explain cost.Exp
 	}
 }
 
-func (r *run) attempt(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, error) {
+// looks is how often a task looks for a shorter queue before it waits.
+const looks = 3
+
+// bound is how many tasks may wait before this one at the chosen peer. What is known of its queue may be old, and
+// known to many; of those that come at once the peer takes as many as it said, and the others look again, at what
+// is so then. Whoever has looked again a few times waits wherever it is.
+func (r *run) bound(e cost.Explain, tries *job.Tries) int {
+	if tries.Nexts() >= looks || r.o.Attempts > 0 || len(e.Open()) < 2 {
+		return 0
+	}
+	c, _ := e.Chosen()
+	return c.Ahead + 1
+}
+
+// patience is how long the chosen peer may take to begin the task; 0: as long as it takes. A queue may grow fairly
+// long behind a promise, so it is short only against what was expected, and a task moves on only twice.
+func (r *run) patience(e cost.Explain) time.Duration {
+	c, _ := e.Chosen()
+	if r.late >= 2 || r.o.Attempts > 0 || len(e.Open()) < 2 {
+		return 0
+	}
+	return r.s.cfg.Start + time.Duration(4*min(c.Terms.Wait, 1e6)*float64(time.Second))
+}
+
+func (r *run) attempt(ctx context.Context, peer shoal.PeerID, patience time.Duration) (shoal.Outcome, error) {
 	if peer == r.s.self {
 		return r.here(ctx)
 	}
@@ -131,7 +189,7 @@ func (r *run) attempt(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, er
 		return shoal.Outcome{Peer: peer}, err
 	}
 	defer leave()
-	return r.there(ctx, peer)
+	return r.there(ctx, peer, patience)
 }
 
 // here runs the task on this node: a function call.
@@ -139,13 +197,16 @@ func (r *run) here(ctx context.Context) (shoal.Outcome, error) {
 	log := r.s.logs.begin(r.t.ID)
 	defer log.end()
 	return r.s.exec.run(ctx, order{
-		task: r.t, class: r.o.Class, from: r.hints(), stdin: r.stdin.reader(ctx),
+		task: r.t, class: r.o.Class, from: r.hints(), stdin: r.stdin.reader(ctx), most: r.most - 1,
 		stdout: tee{log, logOut, r.live(r.o.Stdout)}, stderr: tee{log, logErr, r.live(r.o.Stderr)},
 		state: r.state,
 	})
 }
 
 func (r *run) state(st shoal.TaskState) {
+	if st == shoal.TaskFetching || st == shoal.TaskRunning {
+		r.begun.Store(true)
+	}
 	r.s.book.copied(r.e, r.copy, "", st, func(rec *job.Record) {
 		rec.State = st
 		begun(rec, st)
@@ -179,10 +240,10 @@ func (s shower) Write(p []byte) (int, error) {
 }
 
 // there sends the task to a peer.
-func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, error) {
+func (r *run) there(ctx context.Context, peer shoal.PeerID, patience time.Duration) (shoal.Outcome, error) {
 	what := r.what + " on " + peer.Short()
 	out := shoal.Outcome{Peer: peer}
-	request := wire.Marshal(runRequest{Task: r.t, Class: r.o.Class, From: r.hints()})
+	request := wire.Marshal(runRequest{Task: r.t, Class: r.o.Class, From: r.hints(), Most: r.most})
 	if len(request) > maxTaskBytes {
 		return out, shoal.E(shoal.Invalid, what, "its description is too large to be sent", "give it fewer inputs or arguments")
 	}
@@ -202,9 +263,20 @@ func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, erro
 		if ctx.Err() != nil {
 			return out, shoal.Wrap(shoal.Canceled, what, ctx.Err())
 		}
+		r.gone = true
 		return out, lost(what, err)
 	}
 	c := newConn(s)
+	var late atomic.Bool
+	if patience > 0 {
+		t := time.AfterFunc(patience, func() {
+			if !r.begun.Load() {
+				late.Store(true)
+				s.Reset()
+			}
+		})
+		defer t.Stop()
+	}
 	done := make(chan struct{})
 	var side sync.WaitGroup
 	defer func() {
@@ -237,6 +309,11 @@ func (r *run) there(ctx context.Context, peer shoal.PeerID) (shoal.Outcome, erro
 	}
 	if err != nil {
 		s.Reset()
+		r.gone = true
+		if late.Load() {
+			r.late++
+			err = shoal.E(shoal.Unavailable, "", "it took the task and did not begin it within "+patience.Round(time.Millisecond).String(), "")
+		}
 		return out, lost(what, err)
 	}
 	if shoal.KindOf(got) == shoal.Canceled && ctx.Err() == nil { // not by us: the runner is going down

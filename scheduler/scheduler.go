@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/shoal-fabric/shoal/scheduler/fair"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 	"github.com/shoal-fabric/shoal/scheduler/mount"
+	"github.com/shoal-fabric/shoal/scheduler/rates"
 )
 
 // Config is a scheduler's settings. Zero means the default in brackets.
@@ -34,6 +36,7 @@ type Config struct {
 	OfferWait time.Duration // how long a peer may take to answer an offer [300 ms]
 	OfferAge  time.Duration // how long its answer is fresh [250 ms]
 	WhereAge  time.Duration // how long the holders of a dataset are remembered [5 s]
+	Start     time.Duration // how much later than it said a peer may begin a task, besides four times as late [10 s]
 	Silence   time.Duration // a connection that says nothing for so long is lost [10 s]
 	Streams   int           // tasks sent to one peer at once; more wait here [128]
 
@@ -65,6 +68,7 @@ func (c *Config) validate() error {
 	def(&c.OfferWait, 300*time.Millisecond)
 	def(&c.OfferAge, 250*time.Millisecond)
 	def(&c.WhereAge, 5*time.Second)
+	def(&c.Start, 10*time.Second)
 	def(&c.Silence, 10*time.Second)
 	def(&c.Streams, 128)
 	def(&c.Records, 20000)
@@ -111,7 +115,8 @@ type Scheduler struct {
 	dice    *mathrand.Rand
 	windows map[shoal.PeerID]chan struct{} // tasks sent to a peer
 	homes   map[string]shoal.PeerID        // by tag
-	work    map[cid.Cid]float64            // effort of modules, see cost.Facts
+	rates   *rates.Book                    // what was learnt of peers and modules
+	learnt  bool                           // since it was kept
 }
 
 // New opens the records in d.KV and the logs in cfg.Dir, registers the methods with d.Peers, and
@@ -134,7 +139,7 @@ func New(cfg Config, d Deps) (*Scheduler, error) {
 	s := &Scheduler{
 		cfg: cfg, d: d, self: d.Peers.Self(), logs: logs,
 		dice:    mathrand.New(mathrand.NewPCG(cfg.Seed, 1)),
-		windows: map[shoal.PeerID]chan struct{}{}, homes: map[string]shoal.PeerID{}, work: map[cid.Cid]float64{},
+		windows: map[shoal.PeerID]chan struct{}{}, homes: map[string]shoal.PeerID{}, rates: openRates(d.KV, cfg),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if s.book, err = openBook(d.KV, cfg, time.Now()); err != nil {
@@ -146,6 +151,7 @@ func New(cfg Config, d Deps) (*Scheduler, error) {
 	s.serve()
 	s.tasks.Go(func() { s.book.flushLoop(s.life) })
 	s.tasks.Go(func() { s.logs.sweepLoop(s.life) })
+	s.tasks.Go(s.keepRates)
 	if d.Directory != nil {
 		s.tasks.Go(s.announce)
 	}
@@ -170,7 +176,7 @@ func (s *Scheduler) Close() error {
 	s.mu.Unlock()
 	s.end()
 	s.tasks.Wait()
-	return s.book.flush()
+	return errors.Join(s.book.flush(), s.saveRates())
 }
 
 // enter counts a run that Close waits for; false when Close has begun.
@@ -215,6 +221,13 @@ func (s *Scheduler) roll() float64 {
 	return s.dice.Float64()
 }
 
+// fork makes dice for one decision, to be drawn from without a lock.
+func (s *Scheduler) fork() *mathrand.Rand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return mathrand.New(mathrand.NewPCG(s.dice.Uint64(), s.dice.Uint64()))
+}
+
 // window admits a task to the streams towards a peer.
 func (s *Scheduler) window(ctx context.Context, p shoal.PeerID) (leave func(), err error) {
 	s.mu.Lock()
@@ -230,31 +243,6 @@ func (s *Scheduler) window(ctx context.Context, p shoal.PeerID) (leave func(), e
 	case <-ctx.Done():
 		return nil, shoal.Wrap(shoal.Canceled, "run on "+p.Short(), ctx.Err())
 	}
-}
-
-// maxWork bounds the modules whose effort is remembered.
-const maxWork = 4096
-
-// learn notes what a run of a module took.
-func (s *Scheduler) learn(module cid.Cid, seconds, hashMBs float64) {
-	if hashMBs <= 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	effort := seconds * hashMBs
-	if old, ok := s.work[module]; ok {
-		effort = old + (effort-old)/8
-	} else if len(s.work) >= maxWork {
-		clear(s.work)
-	}
-	s.work[module] = effort
-}
-
-func (s *Scheduler) effort(module cid.Cid) float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.work[module]
 }
 
 // Limits of what a task may carry.

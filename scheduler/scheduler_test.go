@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/fair"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 )
 
@@ -118,7 +119,7 @@ func TestAThousandTasksAtOnce(t *testing.T) {
 	if len(by) != 3 {
 		t.Errorf("ran on %v", by)
 	}
-	if asked := f.net.Asked("task.offer"); asked > 100 {
+	if asked := f.net.Asked("task.offer"); asked > 400 { // the queues are full: whoever is refused looks for another at once
 		t.Errorf("%d offers were asked for", asked)
 	}
 	t.Logf("by node %v, offers asked %d", by, f.net.Asked("task.offer"))
@@ -348,6 +349,49 @@ func TestAFullQueueRefuses(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestAnOfferKeepsAPlace: whoever was offered the last place gets it, another does not; and a task that is to wait behind
+// fewer than do is refused, to look elsewhere.
+func TestAnOfferKeepsAPlace(t *testing.T) {
+	f := newFabric(t, 3, func(_ int, c *Config) { c.Slots, c.Queue, c.OwnerQueue = 1, 1, 1 })
+	x, a, b := f.nodes[2].s.exec, f.nodes[0].id, f.nodes[1].id
+	ctx := within(t, 10*time.Second)
+	busy, err := x.enter(ctx, a, -1, "the first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.enter(ctx, b, 0, "b, who must not wait"); shoal.KindOf(err) != shoal.Overloaded {
+		t.Errorf("%v", err)
+	}
+	x.hold(a, 1)
+	if q := x.loadFor(b).Queued; q != 1 {
+		t.Errorf("%d are ahead of b, and one is expected", q)
+	}
+	if q := x.loadFor(a).Queued; q != 0 {
+		t.Errorf("%d are ahead of a", q)
+	}
+	if _, err := x.enter(ctx, b, -1, "b, without an offer"); shoal.KindOf(err) != shoal.Overloaded {
+		t.Errorf("b took the place that is kept: %v", err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		turn, err := x.enter(ctx, a, -1, "a, with its offer")
+		if err == nil {
+			x.leave(turn, 1)
+		}
+		got <- err
+	}()
+	eventually(t, "a waits", func() bool { return x.load().Queued == 1 })
+	x.leave(busy, 1)
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	x.hold(a, 1)
+	time.Sleep(fair.HoldFor + 50*time.Millisecond)
+	if q := x.loadFor(b).Queued; q != 0 {
+		t.Errorf("a place is kept for good")
 	}
 }
 

@@ -21,6 +21,7 @@ type offerRequest struct {
 	Inputs []cid.Cid    `cbor:"inputs,omitempty"`
 	Needs  string       `cbor:"needs,omitempty"`
 	Limits shoal.Limits `cbor:"limits"`
+	Asked  int          `cbor:"asked,omitempty"` // peers that are asked at the same time; 0: only for the explanation
 }
 
 // offer is a peer's answer, about this moment.
@@ -45,6 +46,7 @@ type runRequest struct {
 	Task  shoal.Task     `cbor:"task"`
 	Class string         `cbor:"class,omitempty"`
 	From  []shoal.PeerID `cbor:"from,omitempty"`
+	Most  int            `cbor:"most,omitempty"` // refuse if as many wait before it; 0: never
 }
 
 const (
@@ -76,6 +78,8 @@ func (s *Scheduler) handleOffer(ctx context.Context, from shoal.PeerID, request 
 		return nil, bad("too many inputs")
 	case len(q.Needs) > maxNeeds:
 		return nil, bad("requirements too long")
+	case q.Asked < 0:
+		return nil, bad("nobody was asked")
 	}
 	for _, c := range q.Inputs {
 		if !c.Defined() {
@@ -89,7 +93,7 @@ func (s *Scheduler) handleOffer(ctx context.Context, from shoal.PeerID, request 
 	return wire.Marshal(o), nil
 }
 
-// offer is what this node says of a task of some owner. It promises nothing.
+// offer is what this node says of a task of some owner. It keeps a place for it for a moment.
 func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerRequest) (offer, error) {
 	load, queue := s.exec.load(), s.exec.loadFor(owner)
 	self := s.d.Members.Self()
@@ -110,7 +114,7 @@ func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerReques
 		return offer{}, err
 	}
 	self.State, self.Load = shoal.Alive, load
-	if v := needs.check(&self); !v.OK {
+	if v := needs.Check(&self, time.Now()); !v.OK {
 		o.Refusal, o.Retry = v.Reason, v.Retry
 		return o, nil
 	}
@@ -123,6 +127,8 @@ func (s *Scheduler) offer(ctx context.Context, owner shoal.PeerID, q offerReques
 	}
 	if o.Left = left; why != nil {
 		o.Refusal, o.Retry, o.After = why.Why, shoal.Retryable(why), why.RetryAfter.Milliseconds()
+	} else if q.Asked > 0 && owner != s.self {
+		s.exec.hold(owner, q.Asked)
 	}
 	return o, nil
 }
@@ -139,6 +145,29 @@ func (x *executor) closed(owner shoal.PeerID) (left int, why *shoal.Error) {
 		return 0, x.full(owner, "")
 	}
 	return left, nil
+}
+
+// hold keeps a place for an owner that asked so many peers for an offer.
+func (x *executor) hold(owner shoal.PeerID, asked int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.holds.Add(owner, asked, time.Now())
+}
+
+// room is a refusal if more than most tasks wait before an owner's next, or if the last places are kept for others. The
+// lock is held.
+func (x *executor) room(owner shoal.PeerID, most int, what string) error {
+	kept := x.holds.Take(owner, time.Now())
+	if others := x.holds.Others(owner, time.Now()); !kept && others >= 1 && x.queue.Len()+int(others) >= x.cfg.Queue {
+		return x.full(owner, what)
+	}
+	if most < 0 {
+		return nil
+	}
+	if ahead, _ := x.queue.Ahead(owner); ahead > most || ahead == most && most == 0 && x.running >= x.cfg.Slots {
+		return shoal.E(shoal.Overloaded, what, "more tasks came first than were there when it was asked", "it is placed anew")
+	}
+	return nil
 }
 
 // handleRun runs one task for its home. It lives as long as the stream: when that breaks, so does
@@ -183,7 +212,7 @@ func (s *Scheduler) handleRun(ctx context.Context, from shoal.PeerID, request []
 	e := s.book.put(newRecord(q.Task, s.self, time.Now()), func() { cancel(shoal.E(shoal.Canceled, what, "canceled", "")) })
 	log := s.logs.begin(q.Task.ID)
 	out, err := s.exec.run(ctx, order{
-		task: q.Task, class: q.Class, from: append(q.From, from),
+		task: q.Task, class: q.Class, from: append(q.From, from), most: q.Most - 1,
 		stdin:  &counted{r: stdin, c: c},
 		stdout: tee{log, logOut, writer{c, frameStdout}}, stderr: tee{log, logErr, writer{c, frameStderr}},
 		state: func(st shoal.TaskState) {

@@ -196,7 +196,7 @@ func BenchmarkPlacement(b *testing.B) {
 	for b.Loop() {
 		n++
 		t := shoal.Task{ID: job.Sub(id, n), Job: id, Module: mod}
-		p, _, err := f.nodes[0].s.place.choose(ctx, t, job.Options{Holders: []shoal.PeerID{f.nodes[n%5].id}, Bytes: 1000}, job.NewTries(job.DefaultPolicy()))
+		p, _, err := f.nodes[0].s.place.choose(ctx, t, job.Options{Holders: []shoal.PeerID{f.nodes[n%5].id}, Bytes: 1000}, job.NewTries(job.DefaultPolicy()), time.Time{})
 		if err != nil {
 			b.Fatal(err)
 		}

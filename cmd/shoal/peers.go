@@ -9,10 +9,13 @@ import (
 
 	"github.com/shoal-fabric/shoal/api"
 	"github.com/shoal-fabric/shoal/node"
+	"github.com/shoal-fabric/shoal/scheduler"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 )
 
 func peersCmd(s *shell) *cobra.Command {
 	var where string
+	var rates bool
 	cmd := &cobra.Command{
 		Use:   "peers [PEER]",
 		Short: "List the other members of the fabric, or describe one",
@@ -29,13 +32,18 @@ or empty.`,
   shoal peers --where 'cpus >= 8 && labels.zone == "a"'
   shoal peers --where 'gpus.exists(g, g.healthy && g.free >= gib(16) && version(g.driver) >= version("550"))'
   shoal peers --where '"avx2" in cpu.features && rate.disk_gbs > 1'
-  shoal peers KN4jWc5h`,
+  shoal peers KN4jWc5h
+  shoal peers --rates`,
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				if where != "" {
-					return usage(cmd, "give a peer or --where, not both")
-				}
+			switch {
+			case rates && (where != "" || len(args) > 0):
+				return usage(cmd, "--rates shows all peers: it takes no peer and no --where")
+			case rates:
+				return s.rates(cmd)
+			case len(args) > 0 && where != "":
+				return usage(cmd, "give a peer or --where, not both")
+			case len(args) > 0:
 				var p node.PeerInfo
 				if err := s.client().Call(cmd.Context(), http.MethodGet, "peers/"+url.PathEscape(args[0]), nil, &p); err != nil {
 					return err
@@ -68,8 +76,43 @@ or empty.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&rates, "rates", false, "what this node has measured of each peer, and learnt from tasks: links, speed\nagainst what was said, offers that came to nothing; and of modules")
 	cmd.Flags().StringVar(&where, "where", "", "only those that fulfil this CEL expression over os, arch, cpus, memory,\ndisk, gpus, cpu, rate, executors, labels, load, version")
 	return cmd
+}
+
+// rates shows what placement has learnt.
+func (s *shell) rates(cmd *cobra.Command) error {
+	var res scheduler.Rates
+	if err := s.client().Call(cmd.Context(), http.MethodGet, "rates", nil, &res); err != nil {
+		return err
+	}
+	return s.show(res, func() {
+		unknown := func(v float64, text string) string {
+			if v <= 0 {
+				return "-"
+			}
+			return text
+		}
+		var rows [][]string
+		for _, p := range res.Peers {
+			rows = append(rows, []string{
+				string(p.Peer), unknown(p.RTT, cost.Seconds(p.RTT)), unknown(p.Bytes, size(uint64(p.Bytes))+"/s"), unknown(p.Fetch, size(uint64(p.Fetch))+"/s"),
+				unknown(p.HashMBs, fmt.Sprintf("%.0f MB/s", p.HashMBs)), fmt.Sprintf("%.2f", p.Factor), fmt.Sprint(p.Runs), fmt.Sprint(p.Lost),
+				unknown(p.Doubt, cost.Seconds(p.Doubt)),
+			})
+		}
+		s.table("PEER RTT LINK FETCHES CORE SLOWER RUNS LOST DOUBT", rows)
+		rows = nil
+		for _, m := range res.Modules[:min(len(res.Modules), 20)] {
+			rows = append(rows, []string{m.Module, fmt.Sprint(m.Runs), unknown(m.Gas, count(uint64(m.Gas))+"/s"), unknown(m.Effort, cost.Seconds(m.Effort/cost.DefaultHashMBs))})
+		}
+		if len(rows) > 0 {
+			s.printf("\n")
+			s.table("MODULE RUNS GAS TIME", rows)
+			s.printf("TIME is that of a run on a core of %.0f MB/s.\n", cost.DefaultHashMBs)
+		}
+	})
 }
 
 // peer prints all that is known of one member.

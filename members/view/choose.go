@@ -23,6 +23,7 @@ func (v *View) Failed(id shoal.PeerID, r *rand.Rand, now time.Time) {
 	}
 	if e.failing.IsZero() {
 		e.failing = now
+		v.since.look(e)
 	}
 	wait := min(lastWait, firstWait<<min(e.tries, 10))
 	e.tries++

@@ -12,6 +12,9 @@ import (
 // suspicion.
 func (v *View) Contact(id shoal.PeerID, now time.Time) {
 	if e := v.rows[id]; e != nil && e.rec != nil {
+		if !e.failing.IsZero() || e.last != shoal.Alive {
+			v.since.look(e)
+		}
 		e.contact, e.failing, e.tries, e.next = now, time.Time{}, 0, time.Time{}
 	}
 }
@@ -143,6 +146,8 @@ func (v *View) Prune(now time.Time) (dropped []shoal.PeerID) {
 		}
 		if e.rec == nil && e.gone == nil {
 			delete(v.rows, e.id)
+			v.since.mark++
+			v.since.dropped = v.since.mark
 			dropped = append(dropped, e.id)
 		}
 	}

@@ -22,6 +22,7 @@ type Config struct {
 	DownAfter    time.Duration // 30 s
 	Keep         time.Duration // rows that are Down, and departures by leaving; 30 days
 	Limit        int           // members and departures; 16384
+	Mark         uint64        // where the marks of Since begin: above all marks of the views before
 }
 
 func (c Config) validate() Config {
@@ -91,6 +92,9 @@ type entry struct {
 
 	shown   shoal.MemberState // as last reported by Changes
 	shownAt version
+
+	last    shoal.MemberState // as last seen by Since
+	changed uint64            // the mark at which record or state became what they are
 }
 
 // View is the member table. See the package comment.
@@ -101,12 +105,14 @@ type View struct {
 	sum     uint64
 	live    int    // rows with a record
 	outdone uint64 // sequence number of a record of this node that it does not remember
+	since   since
 }
 
 // New returns an empty view.
 func New(cfg Config) *View {
 	return &View{
 		cfg: cfg.validate(), rows: map[shoal.PeerID]*entry{}, rumours: map[rumourKey]*rumour{},
+		since: since{mark: cfg.Mark + 1, dropped: cfg.Mark + 1},
 	}
 }
 
@@ -201,6 +207,7 @@ func (v *View) setRecord(e *entry, r *Record, env capability.Envelope, ver versi
 		v.live--
 	}
 	e.rec, e.recEnv, e.recVer, e.heard = r, env, ver, heard
+	v.since.look(e)
 	if r != nil {
 		v.live++
 		if v.cfg.Table {
@@ -241,6 +248,7 @@ func (v *View) offerDeparture(env capability.Envelope, at, now time.Time) (bool,
 	}
 	v.sum ^= e.hash(v.cfg.Table)
 	e.gone, e.goneEnv, e.goneVer, e.goneAt = &d, env, ver, at
+	v.since.look(e)
 	v.sum ^= e.hash(v.cfg.Table)
 	v.spread(rumourKey{e.id, KindDeparture}, at, now)
 	return true, nil

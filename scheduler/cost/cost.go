@@ -30,6 +30,7 @@ type Facts struct {
 	Task shoal.TaskID
 	Code uint64  // bytes of the module
 	Data uint64  // bytes of all inputs
+	Base float64 // seconds that a compilation takes besides what its size takes, 0 unknown
 	Work float64 // expected effort: seconds times HashMBs of the core that took them; 0 unknown
 	Seed uint64  // of the order among equals
 }
@@ -50,6 +51,7 @@ type Peer struct {
 	HashMBs  float64       // speed of its cores, 0 unknown
 	Age      time.Duration // of these facts
 	Silent   time.Duration // how long it was asked in vain; added to the latency
+	Doubt    float64       // seconds: it offered to take tasks and did not run them; added to the latency
 	Passed   string        // why it cannot be chosen though it fits; "" for a candidate
 }
 
@@ -83,14 +85,19 @@ func Of(p Peer, f Facts) Terms {
 	t.Data = float64(p.Data) / rate
 	speed := or(p.HashMBs, DefaultHashMBs)
 	if !p.Compiled {
-		t.Compile = float64(f.Code) / (CompileRate * speed / DefaultHashMBs)
+		t.Compile = or(f.Base, 0) + Compiling(f.Code, speed)
 	}
 	t.Work = or(f.Work, 0) / speed
 	if !p.Self {
 		t.Latency = or(p.RTT.Seconds(), DefaultRTT.Seconds())
 	}
-	t.Latency += or(p.Silent.Seconds(), 0)
+	t.Latency += or(p.Silent.Seconds(), 0) + or(p.Doubt, 0)
 	return t
+}
+
+// Compiling is how many seconds the bytes of a module take to compile on a core of so many MB/s.
+func Compiling(code uint64, speed float64) float64 {
+	return float64(code) / (CompileRate * or(speed, DefaultHashMBs) / DefaultHashMBs)
 }
 
 // or returns v if it is a positive number, else what stands in for it.
@@ -110,7 +117,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 		t := Of(p, f)
 		c := Choice{
 			Peer: p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
-			Age: p.Age.Seconds(), Passed: p.Passed,
+			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued, Doubt: or(p.Doubt, 0),
 		}
 		if c.Passed != "" {
 			passed = append(passed, c)
@@ -130,7 +137,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	}
 	slices.SortFunc(e.Choices, byCost)
 	slices.SortFunc(passed, byCost)
-	if i := pick(e.Choices); i >= 0 {
+	if i := spread(f, e.Choices, pick(e.Choices), peers); i >= 0 {
 		c := e.Choices[i]
 		c.Chosen = true
 		e.Choices = slices.Insert(slices.Delete(e.Choices, i, i+1), 0, c)
@@ -143,7 +150,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	return e
 }
 
-// pick applies the pull of data to choices in the order of their cost.
+// pick applies the pull of data to choices in the order of their cost. Data of a peer that is doubted does not pull.
 func pick(choices []Choice) int {
 	if len(choices) == 0 || choices[0].Holder {
 		return len(choices[:min(1, len(choices))]) - 1
@@ -152,7 +159,7 @@ func pick(choices []Choice) int {
 	holder := -1
 	for i, c := range choices {
 		switch {
-		case c.Holder && c.Room:
+		case c.Holder && c.Room && c.Doubt == 0:
 			return i
 		case c.Holder && holder < 0:
 			holder = i
@@ -165,6 +172,43 @@ func pick(choices []Choice) int {
 	}
 	return 0
 }
+
+// Near is the part of what a task takes within which two costs count as equal: as good as estimates are.
+const Near = 0.1
+
+// spread takes, instead of the choice at i, the less busy of two drawn from those that are as good: what is known of
+// them is old, and the same for all who decide at this moment, who would otherwise all take the same one. What
+// stays on the node needs no drawing.
+func spread(f Facts, choices []Choice, i int, peers []Peer) int {
+	if i < 0 {
+		return i
+	}
+	k := func(j int) *Peer {
+		return &peers[slices.IndexFunc(peers, func(p Peer) bool { return p.ID == choices[j].Peer })]
+	}
+	c, p := choices[i], k(i)
+	if p.Self {
+		return i
+	}
+	limit := c.Total + Near*(c.Total+or(p.TaskSecs, DefaultTaskSecs))
+	one, two := -1, -1 // the first two by their ties
+	for j := range choices {
+		switch d := choices[j]; {
+		case d.Holder != c.Holder || d.Room != c.Room || d.Total < c.Total || d.Total > limit || k(j).Self:
+		case one < 0 || tie(f, d.Peer) < tie(f, choices[one].Peer):
+			one, two = j, one
+		case two < 0 || tie(f, d.Peer) < tie(f, choices[two].Peer):
+			two = j
+		}
+	}
+	if two >= 0 && k(two).busy() < k(one).busy() {
+		return two
+	}
+	return one
+}
+
+// busy is how many tasks a peer has, for each slot.
+func (p Peer) busy() float64 { return float64(p.Running+p.Queued) / float64(max(p.Slots, 1)) }
 
 func sign(less bool) int {
 	if less {

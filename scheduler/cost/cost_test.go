@@ -147,7 +147,7 @@ func TestDecideProperties(t *testing.T) {
 				t.Fatalf("%s holds the data and has room, %s got the task", c.Peer, chosen.Peer)
 			case c.Holder && !chosen.Holder && chosen.Total+MarginSeconds > c.Total:
 				t.Fatalf("%s took it from holder %s without being clearly cheaper", chosen.Peer, c.Peer)
-			case c.Holder == chosen.Holder && c.Room == chosen.Room && c.Total < chosen.Total:
+			case c.Holder == chosen.Holder && c.Room == chosen.Room && c.Total+Near*(c.Total+1e4) < chosen.Total:
 				t.Fatalf("%s is cheaper than %s", c.Peer, chosen.Peer)
 			}
 		}
@@ -174,6 +174,41 @@ func TestEqualsShare(t *testing.T) {
 		if n := got[p.ID]; n < 850 || n > 1150 {
 			t.Errorf("%s got %d of 5000 tasks; want about 1000", p.ID, n)
 		}
+	}
+}
+
+// TestNearlyEqualsShare: of peers that differ by less than an estimate is worth each gets its part, the busier ones less; one
+// that is clearly worse gets nothing, and what is best kept on the node stays.
+func TestNearlyEqualsShare(t *testing.T) {
+	var peers []Peer
+	for i := range 7 {
+		p := Peer{ID: shoal.PeerID(fmt.Sprintf("12D3KooWpeer%d", i)), Slots: 4, RTT: time.Duration(1+i) * time.Millisecond, TaskSecs: 1, Compiled: true}
+		if i >= 4 {
+			p.Running = 2
+		}
+		if i == 6 {
+			p.RTT = 300 * time.Millisecond
+		}
+		peers = append(peers, p)
+	}
+	count := func() map[shoal.PeerID]int {
+		got := map[shoal.PeerID]int{}
+		for i := range 3000 {
+			c, _ := Decide(Facts{Task: shoal.TaskID(fmt.Sprintf("t%d", i)), Seed: 7}, peers, nil).Chosen()
+			got[c.Peer]++
+		}
+		return got
+	}
+	got := count()
+	for i, p := range peers {
+		switch n := got[p.ID]; {
+		case i < 4 && (n < 500 || n > 900), i >= 4 && i < 6 && (n < 50 || n > 250), i == 6 && n > 0:
+			t.Errorf("peer %d got %d of 3000: %v", i, n, got)
+		}
+	}
+	peers[0].Self = true
+	if got := count(); got[peers[0].ID] != 3000 {
+		t.Errorf("the node itself is the best: %v", got)
 	}
 }
 

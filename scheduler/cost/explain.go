@@ -16,6 +16,8 @@ type Choice struct {
 	Holder  bool         `cbor:"holder" json:"holder"` // it has all inputs
 	Room    bool         `cbor:"room" json:"room"`     // it has a free slot
 	Chosen  bool         `cbor:"chosen" json:"chosen"`
+	Ahead   int          `cbor:"ahead,omitempty" json:"ahead"`                  // tasks that wait before it
+	Doubt   float64      `cbor:"doubt,omitempty" json:"doubt_s,omitempty"`      // of the latency: it lost tasks that it had offered to take
 	Age     float64      `cbor:"age" json:"age_s"`                              // of the facts, seconds
 	Passed  string       `cbor:"passed,omitempty" json:"passed_over,omitempty"` // why it was no candidate though it fits
 	Refusal string       `cbor:"refusal,omitempty" json:"refusal,omitempty"`    // why it does not fit, or would not take it

@@ -135,3 +135,26 @@ func TestRecordClone(t *testing.T) {
 		t.Fatalf("%+v, %+v", r, c)
 	}
 }
+
+// TestNext: a full peer is passed over at once as long as another is open, each only once before a pause.
+func TestNext(t *testing.T) {
+	full := shoal.E(shoal.Overloaded, "x", "", "")
+	tries := NewTries(DefaultPolicy())
+	if !tries.Next("a", full, 2) || !tries.Next("b", full, 1) || !tries.Full("a") || tries.Full("c") || tries.Nexts() != 2 {
+		t.Fatal("not passed over")
+	}
+	if tries.Next("c", full, 0) || tries.Full("a") {
+		t.Fatal("nobody is left, and no pause")
+	}
+	if !tries.Next("a", full, 2) || tries.Next("a", full, 2) {
+		t.Fatal("asked again without a pause")
+	}
+	if tries.Next("a", shoal.E(shoal.Unavailable, "x", "", ""), 2) || tries.Next("", full, 2) || tries.Count() != 0 {
+		t.Fatal("passed over for another reason")
+	}
+	p := DefaultPolicy()
+	p.Waits = 1
+	if NewTries(p).Next("a", full, 2) {
+		t.Fatal("one attempt was to be made")
+	}
+}

@@ -35,10 +35,14 @@ type Tries struct {
 	waits  int
 	absent int // answers that nobody has what the task needs
 	bad    map[shoal.PeerID]int
+	full   map[shoal.PeerID]bool // that refused since the last pause
+	nexts  int                   // times that another was asked at once
 }
 
 // NewTries starts the count.
-func NewTries(p Policy) *Tries { return &Tries{policy: p, bad: map[shoal.PeerID]int{}} }
+func NewTries(p Policy) *Tries {
+	return &Tries{policy: p, bad: map[shoal.PeerID]int{}, full: map[shoal.PeerID]bool{}}
+}
 
 // Failed notes that an attempt on peer ended with err and decides. shown says that output of the
 // attempt has reached the user or input was consumed, so that another attempt would repeat it; roll
@@ -88,6 +92,24 @@ func jitter(d, limit time.Duration, roll float64) time.Duration {
 
 // Bad reports whether an attempt failed on the peer.
 func (t *Tries) Bad(p shoal.PeerID) bool { return t.bad[p] > 0 }
+
+// Next notes that a peer refused with err because it is full, and reports whether another of so many that are open may be
+// asked at once: nothing ran, and there is no need to wait for this one. If not, the caller calls Failed and pauses.
+func (t *Tries) Next(peer shoal.PeerID, err error, others int) bool {
+	if shoal.KindOf(err) != shoal.Overloaded || peer == "" || t.policy.Waits <= 1 || others <= 0 || t.full[peer] {
+		clear(t.full)
+		return false
+	}
+	t.full[peer] = true
+	t.nexts++
+	return true
+}
+
+// Nexts is how often Next said so.
+func (t *Tries) Nexts() int { return t.nexts }
+
+// Full reports whether a peer refused since the last pause.
+func (t *Tries) Full(p shoal.PeerID) bool { return t.full[p] }
 
 // Forgive gives every peer another chance: when all candidates have failed once.
 func (t *Tries) Forgive() { clear(t.bad) }

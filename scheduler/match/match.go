@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -12,23 +13,43 @@ import (
 	"github.com/shoal-fabric/shoal/expr"
 )
 
-// Needs are the requirements of a task, compiled once and checked against many members. It
-// remembers verdicts by the version of a member's record; it is not safe for concurrent use.
+// Needs are the requirements of a task, compiled once and checked against many members. It remembers verdicts: on single
+// members by the version of their record, on the rows of a table, of which there should be only one, by the
+// version of what the requirements speak of: of the machine, and only if they speak of load, of the whole
+// record. Any number of goroutines may use it.
 type Needs struct {
 	src    string
 	prog   *expr.Program // nil: everything will do
 	limits shoal.Limits
-	moving bool // speaks of load, which changes without a new record
-	known  map[shoal.PeerID]known
+	moving bool // speaks of load
+
+	mu      sync.Mutex
+	single  map[shoal.PeerID]single
+	known   []known // by row
+	version uint64  // of the rows that fit was made from
+	fit     []int32 // rows that fit and are alive
+	reasons []told  // of the first rows that are out, in their order
 }
 
+// known is the verdict on a row's version.
 type known struct {
+	version uint64 // 0: none
+	fits    bool
+}
+
+type single struct {
 	seq uint64
 	v   Verdict
 }
 
-// maxKnown bounds the verdicts remembered.
-const maxKnown = 1 << 14
+// maxSingle bounds the verdicts on single members.
+const maxSingle = 1 << 14
+
+type told struct {
+	row int32
+	why Verdict
+	rec uint64 // version of the row's record
+}
 
 // Verdict is the answer for one member.
 type Verdict struct {
@@ -39,7 +60,7 @@ type Verdict struct {
 
 // Compile reads the expression of 'run --needs'; "" asks for nothing. The error points at the fault.
 func Compile(src string, limits shoal.Limits) (*Needs, error) {
-	n := &Needs{src: src, limits: limits, known: map[shoal.PeerID]known{}}
+	n := &Needs{src: src, limits: limits, single: map[shoal.PeerID]single{}}
 	if strings.TrimSpace(src) == "" {
 		return n, nil
 	}
@@ -79,9 +100,97 @@ func (n *Needs) Indexes() []expr.Index {
 	return n.prog.Keys()
 }
 
+// MaxTold bounds the refusals that Scan gives reasons for.
+const MaxTold = 16
+
+// Refused is a row that is out, and why.
+type Refused struct {
+	Peer shoal.PeerID
+	Why  Verdict
+}
+
+// Scan returns the rows that are alive and fit, as indexes into rows.List, in its order, and the first rows that are
+// out, at most MaxTold. Only rows that changed since the last Scan are looked at anew. The caller must not change
+// what it gets.
+func (n *Needs) Scan(rows Rows, now time.Time) (fit []int32, out []Refused) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.version != rows.Version || rows.Version == 0 {
+		n.scan(rows, now)
+	}
+	out = make([]Refused, len(n.reasons))
+	for i, r := range n.reasons {
+		out[i] = Refused{rows.List[r.row].ID, r.why}
+	}
+	return n.fit, out
+}
+
+// scan brings fit and reasons up to date. The lock is held.
+func (n *Needs) scan(rows Rows, now time.Time) {
+	if have := len(n.known); have < len(rows.List) {
+		n.known = append(n.known, make([]known, len(rows.List)-have)...)
+	}
+	n.known = n.known[:len(rows.List)]
+	fit := make([]int32, 0, max(len(n.fit), 8)) // the old list may still be read
+	old := n.reasons
+	n.reasons = make([]told, 0, len(old))
+	for i, r := range rows.List {
+		if (r.State == shoal.Alive || r.State == "") && n.knows(i, r) {
+			fit = append(fit, int32(i))
+			continue
+		}
+		for len(old) > 0 && old[0].row < int32(i) {
+			old = old[1:]
+		}
+		switch {
+		case len(n.reasons) == MaxTold:
+		case len(old) > 0 && old[0].row == int32(i) && old[0].rec == r.record:
+			n.reasons = append(n.reasons, old[0])
+		default:
+			n.reasons = append(n.reasons, told{int32(i), n.judge(&r.Member, now), r.record})
+		}
+	}
+	n.fit, n.version = fit, rows.Version
+}
+
+// knows reports whether a row fits, from memory if it can.
+func (n *Needs) knows(i int, r *Row) bool {
+	if n.Any() {
+		return true
+	}
+	version := r.machine
+	if n.moving {
+		version = r.record
+	}
+	if k := n.known[i]; k.version == version {
+		return k.fits
+	}
+	fits := n.fits(&r.Member)
+	n.known[i] = known{version, fits}
+	return fits
+}
+
 // Check says whether m may run the task at the given time. Members that are not alive are out; so
 // are those whose machine or labels do not fit.
 func (n *Needs) Check(m *shoal.Member, now time.Time) Verdict {
+	if n.moving || m.Seq == 0 || n.Any() || m.State != shoal.Alive && m.State != "" {
+		return n.judge(m, now)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if k, ok := n.single[m.ID]; ok && k.seq == m.Seq {
+		return k.v
+	}
+	v := n.judge(m, now)
+	if len(n.single) >= maxSingle {
+		clear(n.single)
+	}
+	n.single[m.ID] = single{m.Seq, v}
+	return v
+}
+
+// judge is Check without memory.
+func (n *Needs) judge(m *shoal.Member, now time.Time) Verdict {
 	switch m.State {
 	case shoal.Alive, "":
 	case shoal.Suspect, shoal.Down:
@@ -93,29 +202,9 @@ func (n *Needs) Check(m *shoal.Member, now time.Time) Verdict {
 	default:
 		return Verdict{Reason: "it has " + string(m.State) + " the fabric"}
 	}
-	return n.Fits(m)
-}
-
-// Fits is Check without regard to whether m is alive.
-func (n *Needs) Fits(m *shoal.Member) Verdict {
-	if n.Any() {
-		return Verdict{OK: true}
-	}
-	if k, ok := n.known[m.ID]; ok && k.seq == m.Seq && !n.moving && m.Seq != 0 {
-		return k.v
-	}
-	v := n.fits(m)
-	if len(n.known) >= maxKnown {
-		clear(n.known)
-	}
-	n.known[m.ID] = known{m.Seq, v}
-	return v
-}
-
-func (n *Needs) fits(m *shoal.Member) Verdict {
-	if have := m.Attributes.Memory; n.limits.Memory > have && have > 0 {
+	if n.small(m) {
 		return Verdict{Reason: fmt.Sprintf("the task may use %d MiB of memory, the machine has %d MiB",
-			n.limits.Memory>>20, have>>20)}
+			n.limits.Memory>>20, m.Attributes.Memory>>20)}
 	}
 	if n.prog == nil {
 		return Verdict{OK: true}
@@ -130,4 +219,13 @@ func (n *Needs) fits(m *shoal.Member) Verdict {
 		return Verdict{Reason: reason, Retry: n.moving && speaksOfLoad(reason)}
 	}
 	return Verdict{OK: true}
+}
+
+// fits is verdict without a reason, which takes longer to write than the answer to find.
+func (n *Needs) fits(m *shoal.Member) bool {
+	return !n.small(m) && (n.prog == nil || n.prog.Fits(m))
+}
+
+func (n *Needs) small(m *shoal.Member) bool {
+	return n.limits.Memory > m.Attributes.Memory && m.Attributes.Memory > 0
 }
