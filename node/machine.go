@@ -39,6 +39,7 @@ func (n *Node) graphics(ctx context.Context) ([]shoal.GPU, []shoal.GPULoad, erro
 // taken by others.
 func (n *Node) watch(ctx context.Context) error {
 	again, wait := time.Now().Add(describeEvery), gpuEvery
+	failed := true // at the start drivers have little time to answer
 	for {
 		select {
 		case <-time.After(wait):
@@ -49,31 +50,36 @@ func (n *Node) watch(ctx context.Context) error {
 		switch {
 		case begin.After(again):
 			again = begin.Add(describeEvery)
-			n.describe(ctx)
-		case slices.ContainsFunc(n.rooms.members.Self().Attributes.GPUs, func(g shoal.GPU) bool { return g.Driver != "" || g.Health != "" }):
+			failed = !n.describe(ctx)
+		case failed, slices.ContainsFunc(n.rooms.members.Self().Attributes.GPUs, func(g shoal.GPU) bool { return g.Driver != "" || g.Health != "" }):
 			list, free, err := n.graphics(ctx)
+			if ctx.Err() != nil {
+				return nil // what was cut short says nothing
+			}
 			n.sawGPUs(list, free, err)
+			failed = err != nil
 		}
 		wait = max(gpuEvery, gpuShare*time.Since(begin))
 	}
 }
 
-// describe looks at the whole machine again.
-func (n *Node) describe(ctx context.Context) {
+// describe looks at the whole machine again, and reports whether it saw all of it.
+func (n *Node) describe(ctx context.Context) bool {
 	a, free, err := n.machine(ctx)
 	if ctx.Err() != nil {
-		return
+		return false
 	}
-	n.sawGPUs(a.GPUs, free, err)
 	if err != nil {
 		n.cfg.Log.Debug("node: this machine is described in part only", "err", err)
-		return // what was known is better
+		return false // what was known is better
 	}
+	n.sawGPUs(a.GPUs, free, nil)
 	n.say(func(old *shoal.Attributes) {
 		a.Labels, a.Version, a.HashMBs, a.Rates, a.GPUs = old.Labels, old.Version, old.HashMBs, old.Rates, old.GPUs
 		a.Executors = old.Executors
 		*old = a
 	})
+	return true
 }
 
 // sawGPUs says which graphics processors there are, and what is free on them. Those of which a failing driver tells
