@@ -616,3 +616,38 @@ func TestTheCommandGoes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// slowly is a writer that takes its time, and breaks after so many bytes; 0: it does not.
+type slowly struct {
+	took  time.Duration
+	most  int
+	bytes atomic.Int64
+}
+
+func (s *slowly) Write(p []byte) (int, error) {
+	time.Sleep(s.took)
+	if n := s.bytes.Add(int64(len(p))); s.most > 0 && n > int64(s.most) {
+		return 0, errors.New("it broke")
+	}
+	return len(p), nil
+}
+
+func TestStreamsOfTheCaller(t *testing.T) {
+	n := open(t, Config{}, shell("much", "head -c 200000 /dev/zero"), shell("more", "cat /dev/zero"))
+	slow := &slowly{took: 200 * time.Millisecond}
+	if ran, _, _, err := run(t, n, "much", func(r *shoal.Run) { r.Stdout = slow }); err != nil || ran.Exit != 0 || slow.bytes.Load() != 200000 {
+		t.Errorf("%+v, %d bytes, %v", ran, slow.bytes.Load(), err)
+	}
+	if _, _, _, err := run(t, n, "more", func(r *shoal.Run) { r.Stdout = &slowly{most: 100000} }); shoal.KindOf(err) != shoal.Unavailable ||
+		!strings.Contains(err.Error(), "it broke") {
+		t.Error(err)
+	}
+	// One that blocks does not hold up the end.
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := n.Run(ctx, shoal.Run{Module: shoal.ExecCID("more"), Stdout: &slowly{took: 20 * time.Second}})
+	if took := time.Since(began); shoal.KindOf(err) != shoal.Timeout || took > 10*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+}
