@@ -651,3 +651,18 @@ func TestStreamsOfTheCaller(t *testing.T) {
 		t.Errorf("%v after %v", err, took)
 	}
 }
+
+// BenchmarkRun is what a run costs besides the command: two starts of this program, and its folders.
+func BenchmarkRun(b *testing.B) {
+	n, err := New(b.Context(), Config{Dir: filepath.Join(b.TempDir(), "native"), Helper: helper, Executors: []Executor{{Name: "x", Command: []string{"true"}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	out := b.TempDir()
+	for b.Loop() {
+		if _, err := n.Run(b.Context(), shoal.Run{Module: shoal.ExecCID("x"), Out: out}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
