@@ -247,7 +247,7 @@ func TestLimits(t *testing.T) {
 	poor, rich := shell("hog", hog), shell("fed", hog)
 	poor.Memory, rich.Memory = 64<<20, 1<<30
 	sleeper := shell("slow", "echo last words >&2; sleep 100")
-	sleeper.Time = 300 * time.Millisecond
+	sleeper.Time = 2 * time.Second
 	big := shell("big", "head -c 3000000 /dev/zero >out/x; sleep 100")
 	big.Output = 1 << 20
 	many := shell("many", "for i in 1 2 3; do head -c 500000 /dev/zero >out/$i; done; sleep 100")
@@ -259,7 +259,7 @@ func TestLimits(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
 	}{
-		{"slow", "exec:slow: time limit of 300ms reached (standard error ends: \"last words\"): raise the limit"},
+		{"slow", "exec:slow: time limit of 2s reached (standard error ends: \"last words\"): raise the limit"},
 		{"big", "output limit of 1 MiB under /out reached"},
 		{"many", "output limit of 1 MiB under /out reached"},
 		{"quick", "output limit of 1 MiB under /out reached"},

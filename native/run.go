@@ -182,14 +182,17 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	}
 	go feed(stdin, c.run.Stdin)
 
+	late := limit(fmt.Sprintf("time limit of %s reached", c.caps.Time), "raise the limit, or give it less to do")
+	timer := time.AfterFunc(c.caps.Time+startWait, func() { c.end(late) })
 	var last word
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
-		last = listen(words)
+		last = listen(words, func() { // the time is the command's, not the ward's
+			began = time.Now()
+			timer.Reset(c.caps.Time)
+		})
 	}()
-	late := limit(fmt.Sprintf("time limit of %s reached", c.caps.Time), "raise the limit, or give it less to do")
-	timer := time.AfterFunc(c.caps.Time, func() { c.end(late) })
 	watching, stop := context.WithCancel(c.ctx)
 	var side sync.WaitGroup
 	if len(g.Devices) > 0 {
@@ -218,6 +221,9 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	}
 	return c.verdict(last, ran)
 }
+
+// startWait is how long a ward may take, on a busy machine, until the command is there.
+const startWait = time.Minute
 
 // verdict says what became of the command.
 func (c *call) verdict(w word, ran *shoal.Ran) error {
@@ -323,14 +329,17 @@ func visible(g reserve.Grant) map[string]string {
 	return env
 }
 
-// listen hears what a ward says until its end.
-func listen(r io.Reader) (all word) {
+// listen hears what a ward says until its end. It calls begun once the command is there.
+func listen(r io.Reader, begun func()) (all word) {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
 		var w word
 		if json.Unmarshal(sc.Bytes(), &w) != nil {
 			continue
+		}
+		if w.Group > 0 && all.Group == 0 {
+			begun()
 		}
 		if w.Group == 0 {
 			w.Group, w.Bounds = all.Group, all.Bounds
