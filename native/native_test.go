@@ -247,7 +247,7 @@ func TestLimits(t *testing.T) {
 	poor, rich := shell("hog", hog), shell("fed", hog)
 	poor.Memory, rich.Memory = 64<<20, 1<<30
 	sleeper := shell("slow", "echo last words >&2; sleep 100")
-	sleeper.Time = 300 * time.Millisecond
+	sleeper.Time = 2 * time.Second
 	big := shell("big", "head -c 3000000 /dev/zero >out/x; sleep 100")
 	big.Output = 1 << 20
 	many := shell("many", "for i in 1 2 3; do head -c 500000 /dev/zero >out/$i; done; sleep 100")
@@ -259,7 +259,7 @@ func TestLimits(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
 	}{
-		{"slow", "exec:slow: time limit of 300ms reached (standard error ends: \"last words\"): raise the limit"},
+		{"slow", "exec:slow: time limit of 2s reached (standard error ends: \"last words\"): raise the limit"},
 		{"big", "output limit of 1 MiB under /out reached"},
 		{"many", "output limit of 1 MiB under /out reached"},
 		{"quick", "output limit of 1 MiB under /out reached"},
@@ -614,5 +614,55 @@ func TestTheCommandGoes(t *testing.T) {
 	_ = os.Remove(file)
 	if _, _, _, err := run(t, n, "x", nil); shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "it cannot be started: no such file") {
 		t.Error(err)
+	}
+}
+
+// slowly is a writer that takes its time, and breaks after so many bytes; 0: it does not.
+type slowly struct {
+	took  time.Duration
+	most  int
+	bytes atomic.Int64
+}
+
+func (s *slowly) Write(p []byte) (int, error) {
+	time.Sleep(s.took)
+	if n := s.bytes.Add(int64(len(p))); s.most > 0 && n > int64(s.most) {
+		return 0, errors.New("it broke")
+	}
+	return len(p), nil
+}
+
+func TestStreamsOfTheCaller(t *testing.T) {
+	n := open(t, Config{}, shell("much", "head -c 200000 /dev/zero"), shell("more", "cat /dev/zero"))
+	slow := &slowly{took: 200 * time.Millisecond}
+	if ran, _, _, err := run(t, n, "much", func(r *shoal.Run) { r.Stdout = slow }); err != nil || ran.Exit != 0 || slow.bytes.Load() != 200000 {
+		t.Errorf("%+v, %d bytes, %v", ran, slow.bytes.Load(), err)
+	}
+	if _, _, _, err := run(t, n, "more", func(r *shoal.Run) { r.Stdout = &slowly{most: 100000} }); shoal.KindOf(err) != shoal.Unavailable ||
+		!strings.Contains(err.Error(), "it broke") {
+		t.Error(err)
+	}
+	// One that blocks does not hold up the end.
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := n.Run(ctx, shoal.Run{Module: shoal.ExecCID("more"), Stdout: &slowly{took: 20 * time.Second}})
+	if took := time.Since(began); shoal.KindOf(err) != shoal.Timeout || took > 10*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+}
+
+// BenchmarkRun is what a run costs besides the command: two starts of this program, and its folders.
+func BenchmarkRun(b *testing.B) {
+	n, err := New(b.Context(), Config{Dir: filepath.Join(b.TempDir(), "native"), Helper: helper, Executors: []Executor{{Name: "x", Command: []string{"true"}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	out := b.TempDir()
+	for b.Loop() {
+		if _, err := n.Run(b.Context(), shoal.Run{Module: shoal.ExecCID("x"), Out: out}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -44,14 +44,6 @@ func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	h, err := n.take(ctx, x.Devices, end)
-	if err != nil {
-		return ran, shoal.Wrap(shoal.Overloaded, what, err)
-	}
-	defer n.give(h)
-	for _, d := range h.grant.Devices {
-		ran.Devices = append(ran.Devices, d.ID)
-	}
 	stop := context.AfterFunc(n.alive, func() { end(shoal.E(shoal.Unavailable, "", "this node is stopping", "try another node")) })
 	defer stop()
 
@@ -67,6 +59,14 @@ func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error
 	links, err := lay(ctx, r, dir)
 	if err != nil {
 		return ran, shoal.Wrap(diskKind(err), what+": lay out its input", err)
+	}
+	h, err := n.take(ctx, x.Devices, end)
+	if err != nil {
+		return ran, shoal.Wrap(shoal.Overloaded, what, err)
+	}
+	defer n.give(h)
+	for _, d := range h.grant.Devices {
+		ran.Devices = append(ran.Devices, d.ID)
 	}
 	c := &call{n: n, x: x, run: r, caps: b, dir: dir, ctx: ctx, end: end, tail: &tail{w: r.Stderr}}
 	err = c.do(h.grant, &ran)
@@ -152,8 +152,14 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	cmd := c.n.cfg.Helper(context.Background()) // its end is told through the pipe
 	apart(cmd)
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = c.dir, c.environment(g), []*os.File{in, out}
-	cmd.Stdout, cmd.Stderr = c.run.Stdout, c.tail
-	cmd.WaitDelay = 250 * time.Millisecond // for streams of the caller's that block
+	var said streams
+	defer said.close()
+	if cmd.Stdout, err = said.to(c.run.Stdout, c.end); err != nil {
+		return err
+	}
+	if cmd.Stderr, err = said.to(c.tail, c.end); err != nil {
+		return err
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -164,6 +170,7 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	began := time.Now()
 	in.Close()
 	out.Close()
+	said.begun()
 	b, err := json.Marshal(charge{Command: c.command(), Grace: c.n.cfg.Grace, Caps: caps{
 		Memory: c.caps.Memory, Processes: c.x.Processes, File: c.caps.Output + 1, // a byte more, so that who was stopped there is seen to be beyond it
 	}})
@@ -175,14 +182,17 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	}
 	go feed(stdin, c.run.Stdin)
 
+	late := limit(fmt.Sprintf("time limit of %s reached", c.caps.Time), "raise the limit, or give it less to do")
+	timer := time.AfterFunc(c.caps.Time+startWait, func() { c.end(late) })
 	var last word
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
-		last = listen(words)
+		last = listen(words, func() { // the time is the command's, not the ward's
+			began = time.Now()
+			timer.Reset(c.caps.Time)
+		})
 	}()
-	late := limit(fmt.Sprintf("time limit of %s reached", c.caps.Time), "raise the limit, or give it less to do")
-	timer := time.AfterFunc(c.caps.Time, func() { c.end(late) })
 	watching, stop := context.WithCancel(c.ctx)
 	var side sync.WaitGroup
 	if len(g.Devices) > 0 {
@@ -198,9 +208,10 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 		<-heard
 	}
 	if !last.Ended { // the ward was killed
-		killGroup(last.Group)
+		endGroup(last.Group)
 	}
 	_ = cmd.Wait() // what matters was told
+	said.rest(c.ctx)
 	timer.Stop()
 	stop()
 	side.Wait()
@@ -210,6 +221,9 @@ func (c *call) do(g reserve.Grant, ran *shoal.Ran) error {
 	}
 	return c.verdict(last, ran)
 }
+
+// startWait is how long a ward may take, on a busy machine, until the command is there.
+const startWait = time.Minute
 
 // verdict says what became of the command.
 func (c *call) verdict(w word, ran *shoal.Ran) error {
@@ -315,22 +329,17 @@ func visible(g reserve.Grant) map[string]string {
 	return env
 }
 
-// feed gives the command its input. A reader that blocks is left behind.
-func feed(w io.WriteCloser, r io.Reader) {
-	if r != nil {
-		_, _ = io.Copy(w, r) // a command need not read it
-	}
-	_ = w.Close()
-}
-
-// listen hears what a ward says until its end.
-func listen(r io.Reader) (all word) {
+// listen hears what a ward says until its end. It calls begun once the command is there.
+func listen(r io.Reader, begun func()) (all word) {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
 		var w word
 		if json.Unmarshal(sc.Bytes(), &w) != nil {
 			continue
+		}
+		if w.Group > 0 && all.Group == 0 {
+			begun()
 		}
 		if w.Group == 0 {
 			w.Group, w.Bounds = all.Group, all.Bounds
@@ -341,33 +350,4 @@ func listen(r io.Reader) (all word) {
 		all = w
 	}
 	return all
-}
-
-// tail passes a stream on and remembers its end.
-type tail struct {
-	w    io.Writer
-	last []byte
-}
-
-// tailBytes is how much of standard error an error shows.
-const tailBytes = 512
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.last = append(t.last, p...)
-	if n := len(t.last) - tailBytes; n > 0 {
-		t.last = append(t.last[:0], t.last[n:]...)
-	}
-	if t.w == nil {
-		return len(p), nil
-	}
-	return t.w.Write(p)
-}
-
-// add has an error show it.
-func (t *tail) add(e *shoal.Error) error {
-	text := strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(t.last), ""), func(r rune) bool { return r == '\n' || r == '\r' }), " | ")
-	if text = strings.TrimSpace(text); text != "" {
-		e.Why += fmt.Sprintf(" (standard error ends: %q)", text)
-	}
-	return e
 }

@@ -28,6 +28,16 @@ func killGroup(pid int) {
 	}
 }
 
+// endGroup kills a process group that has lost its ward, and waits for its end: not for ever, as where nobody
+// looks after orphans the dead ones stay in it.
+func endGroup(pid int) {
+	for end := time.Now().Add(2 * time.Second); pid > 1 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if syscall.Kill(-pid, syscall.SIGKILL) == syscall.ESRCH {
+			return
+		}
+	}
+}
+
 // ward runs a command and waits until all of its processes are gone.
 func ward(in io.ReadCloser, out *os.File) error {
 	runtime.LockOSThread() // the command dies with the thread that started it, see born

@@ -9,7 +9,7 @@ import (
 
 func apart(*exec.Cmd) {}
 
-func killGroup(int) {}
+func endGroup(int) {}
 
 func ward(io.ReadCloser, *os.File) error {
 	return errors.New("native executors do not run on Windows")

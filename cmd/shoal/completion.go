@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/api"
 	"github.com/shoal-fabric/shoal/examples"
 	"github.com/shoal-fabric/shoal/node"
@@ -53,14 +57,14 @@ and peers when it runs.`,
 func completeNames(root *cobra.Command, s *shell) {
 	for path, offer := range map[string]cobra.CompletionFunc{
 		"get": first(s.datasetNames), "ls": first(s.datasetNames), "where": first(s.datasetNames), "pin": first(s.datasetNames),
-		"unpin": first(s.datasetNames), "forget": first(s.peerNames), "run": first(moduleNames), "inspect": first(moduleNames),
+		"unpin": first(s.datasetNames), "forget": first(s.peerNames), "run": first(s.codeNames), "inspect": first(moduleNames),
 		"task show": first(s.taskNames), "task logs": first(s.taskNames), "task wait": first(s.taskNames),
 		"task cancel": first(s.taskNames), "task ls": first(s.taskNames),
 		"agent call": first(s.agentNames), "agent show": first(s.agentNames), "agent logs": first(s.agentNames),
 		"agent move": first(s.agentNames), "agent upgrade": first(s.agentNames), "agent history": first(s.agentNames),
 		"agent recover": first(s.agentNames), "agent rm": first(s.agentNames), "agent create --code": moduleNames,
 		"agent upgrade --code": moduleNames, "agent create --near": s.datasetNames, "agent move --near": s.datasetNames,
-		"run --data": s.datasetNames, "run --reduce": moduleNames, "run --on": s.peerNames,
+		"run --data": s.datasetNames, "run --reduce": s.codeNames, "run --on": s.peerNames,
 	} {
 		words := strings.Fields(path)
 		flag := ""
@@ -101,6 +105,27 @@ func moduleNames(_ *cobra.Command, _ []string, typed string) (list []string, d c
 		if name := prefix + e.Name; strings.HasPrefix(name, typed) {
 			list = append(list, name+"\t"+e.About)
 		}
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// codeNames offers the native executors of the fabric once their prefix has been typed, and else modules.
+func (s *shell) codeNames(cmd *cobra.Command, args []string, typed string) (list []string, d cobra.ShellCompDirective) {
+	if !strings.HasPrefix(typed, shoal.ExecPrefix) {
+		return moduleNames(cmd, args, typed)
+	}
+	var self node.Status
+	var others []node.PeerInfo
+	at := map[string]int{}
+	if s.ask(cmd, "status", &self) && s.ask(cmd, "peers", &others) {
+		for _, a := range append([]node.PeerInfo{{Attributes: self.Attributes}}, others...) {
+			for _, name := range a.Attributes.Executors {
+				at[shoal.ExecPrefix+name]++
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(at)) {
+		list = offer(list, typed, name, fmt.Sprintf("peers: %d", at[name]))
 	}
 	return list, cobra.ShellCompDirectiveNoFileComp
 }
