@@ -39,6 +39,7 @@ type known struct {
 
 type single struct {
 	seq uint64
+	of  shoal.Attributes // a peer that joined anew may count from the start
 	v   Verdict
 }
 
@@ -178,14 +179,14 @@ func (n *Needs) Check(m *shoal.Member, now time.Time) Verdict {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if k, ok := n.single[m.ID]; ok && k.seq == m.Seq {
+	if k, ok := n.single[m.ID]; ok && k.seq == m.Seq && k.of.Equal(m.Attributes) {
 		return k.v
 	}
 	v := n.judge(m, now)
 	if len(n.single) >= maxSingle {
 		clear(n.single)
 	}
-	n.single[m.ID] = single{m.Seq, v}
+	n.single[m.ID] = single{m.Seq, m.Attributes, v}
 	return v
 }
 
