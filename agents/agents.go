@@ -33,6 +33,7 @@ type Agents struct {
 	names    names
 	logs     logs
 	stores   stores
+	needs    requirements
 	clerks   each[directory.Part, directory.Outcome] // by owner
 	midwives each[[]byte, *wire.Error]               // by keeper
 

@@ -14,6 +14,7 @@ import (
 
 // wish says what keepers are wanted.
 type wish struct {
+	needs   string // what each must fulfil
 	salt    string // decides among peers that are equally good
 	n       int
 	near    []shoal.PeerID // rather these, the first best
@@ -43,8 +44,7 @@ func (c chosen) reasons() string {
 // choose returns up to n peers that will keep an agent: those that are preferred, then this node, as who makes an
 // agent is likely to call it, then others in zones of their own, by the hash of salt.
 func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
-	self := a.Members.Self()
-	self.State = shoal.Alive
+	self := a.self()
 	var fit []shoal.Member
 	for _, m := range append(a.Members.Table(), self) {
 		switch {
@@ -55,6 +55,10 @@ func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
 		case a.departs(m.ID):
 			out.not = append(out.not, m.ID.Short()+" is leaving")
 		default:
+			if why := a.unfit(w.needs, m); why != "" {
+				out.not = append(out.not, m.ID.Short()+" does not fit ("+why+")")
+				continue
+			}
 			fit = append(fit, m)
 		}
 	}

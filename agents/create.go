@@ -19,6 +19,7 @@ type CreateOptions struct {
 	Name     string // "name" in the fabric's directory, or "owner/name"
 	Code     string // CID of a module, which this node can fetch
 	Replicas int    // 1, 3 or 5; 0: 3
+	Needs    string // what keepers must fulfil: an expression over attributes; "": nothing
 	Strict   bool   // refuse rather than begin with fewer keepers
 	// Near lists peers to be preferred as keepers, the best first: the agent lives on the first that takes it.
 	Near []shoal.PeerID
@@ -184,6 +185,12 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	if o.Replicas < 1 || o.Replicas > MaxReplicas || o.Replicas%2 == 0 {
 		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("%d keepers are impossible", o.Replicas), "ask for 1, 3 or 5")
 	}
+	if _, err := a.needs.get(o.Needs); err != nil {
+		return nil, shoal.Wrap(shoal.Invalid, what, err)
+	}
+	if len(o.Needs) > maxNeeds {
+		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("a requirement of %d bytes, more than the limit of %d", len(o.Needs), maxNeeds), "")
+	}
 	owner, err := a.ownerOf(&o)
 	if err != nil {
 		return nil, err
@@ -204,11 +211,11 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	}
 	g := Genesis{
 		Fabric: a.Members.Fabric(), Owner: owner, Name: o.Name, Nonce: random(16), Code: o.Code, Replicas: o.Replicas,
-		At: a.cfg.Now().UnixMilli(),
+		At: a.cfg.Now().UnixMilli(), Needs: o.Needs,
 	}
 	var chosen chosen
 	for try := 0; ; try++ { // a busy peer is no reason to begin with fewer
-		if chosen, err = a.choose(ctx, wish{salt: string(g.Nonce), n: o.Replicas, near: o.Near}); err != nil {
+		if chosen, err = a.choose(ctx, wish{needs: o.Needs, salt: string(g.Nonce), n: o.Replicas, near: o.Near}); err != nil {
 			return nil, shoal.Wrap(shoal.Unavailable, what, err)
 		}
 		if len(chosen.keepers) >= o.Replicas || !chosen.perhaps || try == chooseTries {
@@ -220,6 +227,9 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 		}
 	}
 	g.Keepers = chosen.keepers
+	if len(g.Keepers) == 0 {
+		return nil, shoal.E(shoal.Refused, what, "nobody can keep it"+chosen.reasons(), "ask for less with --needs, or let a node join that fits")
+	}
 	if len(g.Keepers) < o.Replicas {
 		if o.Strict {
 			return nil, shoal.E(shoal.Refused, what, fmt.Sprintf("%d of %d keepers can be had%s", len(g.Keepers), o.Replicas, chosen.reasons()),

@@ -139,7 +139,7 @@ func (a *Agents) handOver(k shoal.Key, f fleet) (more bool, name string, safe bo
 	}
 	safe = !mine || 2*others > voters || g.Code == DirectoryCode && len(f) == 1 // the last node takes its names along
 	gone := func(p shoal.PeerID) bool { return a.lostForGood(f, p) }
-	w := keepers.Lacks(mark.Conf, g.Replicas, a.takers(f, mark.Conf), gone)
+	w := keepers.Lacks(mark.Conf, g.Replicas, a.takers(f, mark.Conf, g.Needs), gone)
 	more = mine && (mark.Conf.Joint() || !w.None())
 	if !more {
 		return false, g.Name, safe
@@ -156,8 +156,24 @@ func (a *Agents) handOver(k shoal.Key, f fleet) (more bool, name string, safe bo
 	return true, g.Name, safe
 }
 
-// takers counts the living members that keep nothing of a group and stay.
-func (a *Agents) takers(f fleet, c group.Conf) int { return a.staying(f).free(c) }
+// takers counts the living members that keep nothing of a group, stay and fit.
+func (a *Agents) takers(f fleet, c group.Conf, needs string) int {
+	return a.fitting(a.staying(f), needs).free(c)
+}
+
+// fitting is a fleet without those that do not fulfil a requirement.
+func (a *Agents) fitting(f fleet, needs string) fleet {
+	if needs == "" {
+		return f
+	}
+	fit := fleet{}
+	for _, m := range append(a.Members.Table(), a.self()) {
+		if s, ok := f[m.ID]; ok && (s != shoal.Alive || a.unfit(needs, m) == "") {
+			fit[m.ID] = s
+		}
+	}
+	return fit
+}
 
 // staying is a fleet without those who leave.
 func (a *Agents) staying(f fleet) fleet {

@@ -21,11 +21,15 @@ type Genesis struct {
 	Owner    shoal.PeerID   `cbor:"o"`
 	Name     string         `cbor:"n"` // in the owner's directory
 	Nonce    []byte         `cbor:"x"`
-	Code     string         `cbor:"c"` // CID of a module, or the name of native code
-	Replicas int            `cbor:"r"` // keepers wanted: 1, 3 or 5
-	Keepers  []group.Keeper `cbor:"k"` // the first ones
-	At       int64          `cbor:"a"` // Unix milliseconds
+	Code     string         `cbor:"c"`           // CID of a module, or the name of native code
+	Replicas int            `cbor:"r"`           // keepers wanted: 1, 3 or 5
+	Keepers  []group.Keeper `cbor:"k"`           // the first ones
+	At       int64          `cbor:"a"`           // Unix milliseconds
+	Needs    string         `cbor:"e,omitempty"` // what a peer must be to become a keeper: an expression over attributes
 }
+
+// maxNeeds bounds a requirement, in bytes.
+const maxNeeds = 4096
 
 const (
 	sealGenesis = "agent-genesis"
@@ -72,6 +76,8 @@ func openGenesis(fabric string, sealed []byte) (*Genesis, shoal.Key, shoal.PeerI
 		return bad(fmt.Sprintf("%d keepers wanted: 1, 3 or 5 are possible", g.Replicas))
 	case len(g.Keepers) == 0 || len(g.Keepers) > g.Replicas || len(g.Keepers) == 2:
 		return bad(fmt.Sprintf("%d first keepers", len(g.Keepers)))
+	case len(g.Needs) > maxNeeds:
+		return bad("its requirement is too long")
 	case g.Code == "" || len(g.Code) > 128 || len(g.Nonce) != 16:
 		return bad("no code or nonce")
 	}

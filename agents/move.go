@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -61,8 +62,19 @@ func (a *Agents) fits(ctx context.Context, to shoal.PeerID) error {
 	return err
 }
 
+func (x *actor) keptBy(p shoal.PeerID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.ContainsFunc(x.mark.Conf.Members, func(m group.Member) bool { return m.Peer == p })
+}
+
 // move takes the steps of a move, at the leader, until the target leads or another does.
 func (x *actor) move(ctx context.Context, to shoal.PeerID) error {
+	for _, m := range append(x.a.Members.Table(), x.a.self()) {
+		if why := x.a.unfit(x.genesis.Needs, m); m.ID == to && why != "" && !x.keptBy(to) {
+			return shoal.E(shoal.Refused, "peer "+to.Short(), "it does not fit the agent's requirement: "+why, "choose another: 'shoal peers --where' finds those that fit")
+		}
+	}
 	x.mu.Lock()
 	for x.maintaining { // repair is at it; it takes a few seconds at most
 		x.mu.Unlock()

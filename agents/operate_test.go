@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -297,5 +298,64 @@ func TestUpgradedMoves(t *testing.T) {
 		if l := w.leaderOf("counter"); l != w.nodes[4] {
 			t.Error("it lives elsewhere")
 		}
+	})
+}
+
+// TestNeeds: only peers that fulfil an agent's requirement keep it: at its birth, when one is replaced, and after a move.
+func TestNeeds(t *testing.T) {
+	inBubble(t, 5, func(t *testing.T, w *world) {
+		zones := map[shoal.PeerID]string{}
+		for i, n := range w.nodes {
+			zones[n.id] = []string{"b", "a", "a", "a", "a"}[i]
+		}
+		w.mu.Lock()
+		w.zones = zones
+		w.mu.Unlock()
+		ctx := context.Background()
+		if _, err := w.nodes[0].Create(ctx, CreateOptions{Name: "x", Code: "counter", Needs: `labels.zon == "a" &&`}); shoal.KindOf(err) != shoal.Invalid {
+			t.Errorf("a malformed requirement: %v", err)
+		}
+		if _, err := w.nodes[0].Create(ctx, CreateOptions{Name: "x", Code: "counter", Needs: `labels.zone == "c"`}); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "labels.zone") {
+			t.Errorf("one that nobody fulfils: %v", err)
+		}
+		if _, err := w.nodes[0].Create(ctx, CreateOptions{Name: "x", Code: "counter", Replicas: 5, Strict: true, Needs: `labels.zone == "a"`}); shoal.KindOf(err) != shoal.Refused ||
+			!strings.Contains(err.Error(), w.nodes[0].id.Short()+" does not fit") {
+			t.Errorf("one that too few fulfil: %v", err)
+		}
+		c, err := w.nodes[0].Create(ctx, CreateOptions{Name: "hits", Code: "counter", Needs: `labels.zone == "a"`})
+		must(t, err)
+		if len(c.Keepers) != 3 || slices.Contains(c.Keepers, w.nodes[0].id) {
+			t.Fatalf("%+v", c)
+		}
+		w.nodes[0].wantCall("1", "hits", "add", "")
+		if err := w.nodes[0].Move(ctx, "hits", w.nodes[0].id); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "labels.zone") {
+			t.Errorf("a move to who does not fit: %v", err)
+		}
+		fits := func() (in []shoal.PeerID) {
+			s, err := w.nodes[0].Show(ctx, "hits")
+			if err != nil {
+				return nil
+			}
+			if s.Needs != `labels.zone == "a"` {
+				t.Errorf("%+v", s)
+			}
+			return s.Keepers
+		}
+		for _, n := range w.nodes[1:] { // the fourth that fits takes the place of one that is gone
+			if n.id == c.Keepers[2] {
+				n.kill()
+				w.setState(n.id, shoal.Down)
+			}
+		}
+		for range 200 {
+			if in := fits(); len(in) == 3 && !slices.Contains(in, c.Keepers[2]) {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		if in := fits(); len(in) != 3 || slices.Contains(in, w.nodes[0].id) || slices.Contains(in, c.Keepers[2]) {
+			t.Errorf("after a loss: %v of %v", in, c.Keepers)
+		}
+		w.nodes[0].wantCall("2", "hits", "add", "")
 	})
 }

@@ -13,10 +13,17 @@ import (
 // fleet is what this node believes of all members, at one moment.
 type fleet map[shoal.PeerID]shoal.MemberState
 
+// longDown is the state of a member that has been down for so long that others take its places.
+const longDown shoal.MemberState = "long down"
+
 func (a *Agents) look() fleet {
 	f := fleet{a.Peers.Self(): shoal.Alive}
+	now := a.cfg.Now()
 	for _, m := range a.Members.Table() {
 		f[m.ID] = m.State
+		if m.State == shoal.Down && !m.Seen.IsZero() && now.Sub(m.Seen) > a.cfg.Replace {
+			f[m.ID] = longDown
+		}
 	}
 	return f
 }
@@ -66,7 +73,7 @@ func (x *actor) gonePeers(f fleet) func(shoal.PeerID) bool {
 
 // mend makes the next change to a configuration, if it lacks anything.
 func (x *actor) mend(c group.Conf, f fleet, gone func(shoal.PeerID) bool) {
-	w := keepers.Lacks(c, x.genesis.Replicas, x.a.takers(f, c), gone)
+	w := keepers.Lacks(c, x.genesis.Replicas, x.a.takers(f, c, x.genesis.Needs), gone)
 	ch := group.Change{Promote: w.Promote, Remove: w.Remove}
 	if w.Learn > 0 {
 		mine := make([]shoal.PeerID, len(c.Members))
@@ -74,7 +81,7 @@ func (x *actor) mend(c group.Conf, f fleet, gone func(shoal.PeerID) bool) {
 			mine[i] = m.Peer
 		}
 		ctx, cancel := context.WithTimeout(x.a.ctx, 5*time.Second)
-		found, err := x.a.choose(ctx, wish{salt: string(x.key), n: w.Learn, without: mine})
+		found, err := x.a.choose(ctx, wish{needs: x.genesis.Needs, salt: string(x.key), n: w.Learn, without: mine})
 		cancel()
 		if err != nil || len(found.keepers) == 0 {
 			return
@@ -104,7 +111,7 @@ func (a *Agents) lostForGood(f fleet, p shoal.PeerID) bool {
 	if p == a.Peers.Self() {
 		return a.leaving.Load()
 	}
-	return a.departs(p) || f[p] == shoal.Left || f[p] == shoal.Forgotten || a.post.silent(p, a.cfg.Replace)
+	return a.departs(p) || f[p] == longDown || f[p] == shoal.Left || f[p] == shoal.Forgotten || a.post.silent(p, a.cfg.Replace)
 }
 
 // roster is who is alive, to see when that changes.
@@ -225,9 +232,9 @@ func (l *looker) lacks(k kept) bool {
 	if err != nil {
 		return false
 	}
-	w := keepers.Lacks(c, g.Replicas, l.stay.free(c), func(p shoal.PeerID) bool {
+	w := keepers.Lacks(c, g.Replicas, l.a.fitting(l.stay, g.Needs).free(c), func(p shoal.PeerID) bool {
 		s := l.members[p]
-		return s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
+		return s == longDown || s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
 	})
 	return !w.None()
 }

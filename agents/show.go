@@ -29,6 +29,7 @@ type Show struct {
 	Commit     uint64         `cbor:"x" json:"commit"`
 	Seen       shoal.PeerID   `cbor:"s" json:"seen_by"`                    // who said so
 	Recent     []Recent       `cbor:"q,omitempty" json:"recent,omitempty"` // turns on the leader, the oldest first
+	Needs      string         `cbor:"d,omitempty" json:"needs,omitempty"`  // what keepers must fulfil
 	Note       string         `cbor:"w,omitempty" json:"note,omitempty"`
 	Located    []shoal.PeerID `cbor:"-" json:"located,omitempty"` // who the DHT says keeps it; see Located
 }
@@ -75,7 +76,7 @@ func (x *actor) show() (*Show, error) {
 	s := x.g.Status()
 	out := &Show{
 		Key: KeyText(x.key), Name: x.genesis.Name, Owner: x.genesis.Owner, Code: x.program, Manifest: m.Manifest, Leader: s.Leader.Peer,
-		Replicas: x.genesis.Replicas, Epoch: s.Epoch, Generation: s.Generation, Turns: m.Turns, Bytes: m.Bytes,
+		Replicas: x.genesis.Replicas, Needs: x.genesis.Needs, Epoch: s.Epoch, Generation: s.Generation, Turns: m.Turns, Bytes: m.Bytes,
 		Timers: m.Timers, Last: m.Time, Commit: s.Commit, Seen: x.a.Peers.Self(),
 	}
 	for _, k := range s.Conf.Members {

@@ -343,7 +343,7 @@ func (x *actor) rest(now group.Instant) {
 	}
 	n, _ := x.pipe.Depth()
 	soon := x.due > 0 && x.due < x.a.cfg.Now().Add(x.a.cfg.Idle).UnixMilli()
-	if x.dead != nil || now < x.used.Add(idle) || x.working || x.posting || x.firing || n > 0 || len(x.waiting) > 0 ||
+	if x.dead != nil || now < x.used.Add(idle) || x.maintaining || x.working || x.posting || x.firing || n > 0 || len(x.waiting) > 0 ||
 		len(x.reads) > 0 || soon && x.open || !x.g.Quiet() {
 		return
 	}

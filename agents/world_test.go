@@ -22,6 +22,8 @@ import (
 
 // world is some nodes over one network and directory in memory.
 type world struct {
+	since map[shoal.PeerID]time.Time
+	zones map[shoal.PeerID]string // labels of nodes; set before anything runs that reads them
 	t     testing.TB
 	net   *shoaltest.Network
 	dirs  *shoaltest.Directories
@@ -54,7 +56,7 @@ type peer struct {
 func newWorld(t testing.TB, n int, cfg Config) *world {
 	w := &world{
 		t: t, net: shoaltest.NewNetwork(), dirs: shoaltest.NewDirectories(), cfg: cfg, begun: time.Now(),
-		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{}, mute: map[shoal.PeerID]bool{},
+		root: key(1000), state: map[shoal.PeerID]shoal.MemberState{}, since: map[shoal.PeerID]time.Time{}, mute: map[shoal.PeerID]bool{},
 	}
 	if testing.Verbose() && w.cfg.Log == nil {
 		w.cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -93,6 +95,7 @@ func (w *world) setState(id shoal.PeerID, s shoal.MemberState) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.state[id] = s
+	w.since[id] = time.Now()
 }
 
 func (w *world) close() {
@@ -199,19 +202,31 @@ func (l *late) HandleStream(method string, h shoal.StreamHandler) {
 	}
 }
 
+func (w *world) member(id shoal.PeerID, s shoal.MemberState) shoal.Member {
+	m := shoal.Member{ID: id, State: s, Seen: w.since[id]}
+	if zone := w.zones[id]; zone != "" {
+		m.Attributes.Labels = map[string]string{"zone": zone}
+	}
+	return m
+}
+
 // view is the member table of a node.
 type view struct{ p *peer }
 
 func (v view) Fabric() string     { return "test" }
 func (v view) Root() shoal.PeerID { return public(v.p.w.root) }
-func (v view) Self() shoal.Member { return shoal.Member{ID: v.p.id, State: shoal.Alive} }
+func (v view) Self() shoal.Member {
+	v.p.w.mu.Lock()
+	defer v.p.w.mu.Unlock()
+	return v.p.w.member(v.p.id, shoal.Alive)
+}
 
 func (v view) Table() (list []shoal.Member) {
 	v.p.w.mu.Lock()
 	defer v.p.w.mu.Unlock()
 	for id, s := range v.p.w.state {
 		if id != v.p.id {
-			list = append(list, shoal.Member{ID: id, State: s})
+			list = append(list, v.p.w.member(id, s))
 		}
 	}
 	slices.SortFunc(list, func(a, b shoal.Member) int {

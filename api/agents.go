@@ -19,6 +19,7 @@ type AgentCreate struct {
 	Code     string `json:"code"`
 	Replicas int    `json:"replicas,omitempty"`
 	Strict   bool   `json:"strict,omitempty"`
+	Needs    string `json:"needs,omitempty"` // what keepers must fulfil
 	Near     string `json:"near,omitempty"` // CID of data that the keepers rather hold
 }
 
@@ -71,7 +72,7 @@ func (s *Server) agentCreate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.node.CreateAgent(r.Context(), req.Code, near, agents.CreateOptions{Name: req.Name, Replicas: req.Replicas, Strict: req.Strict})
+	return s.node.CreateAgent(r.Context(), req.Code, near, agents.CreateOptions{Name: req.Name, Replicas: req.Replicas, Strict: req.Strict, Needs: req.Needs})
 }
 
 func (s *Server) agentCall(r *http.Request) (any, error) {

@@ -111,8 +111,15 @@ func (f *fabric) connect(a, b *node) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
-	if err := a.host.Connect(ctx, peer.AddrInfo{ID: b.host.ID(), Addrs: b.host.Addrs()}); err != nil {
-		f.t.Fatal(err)
+	for {
+		err := a.host.Connect(ctx, peer.AddrInfo{ID: b.host.ID(), Addrs: b.host.Addrs()})
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			f.t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond) // a busy machine: libp2p waits after a dial that failed
 	}
 }
 

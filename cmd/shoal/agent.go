@@ -44,8 +44,9 @@ func agentCreateCmd(s *shell) *cobra.Command {
 		Long: `MODULE is a file, the CID of one in the fabric, or example:NAME: a module that exports methods
 ('shoal inspect' lists them). On a fabric with fewer members than --replicas the agent begins with the
 keepers there are, and says so; --strict refuses instead. With --near the peers that hold most of that data are
-its keepers, if they take it, and it lives on the first. A name that has an agent already is refused.`,
-		Example: "  shoal agent create hits --code example:counter\n  shoal agent create cart-17 --code ./cart.wasm --replicas 5",
+its keepers, if they take it, and it lives on the first. With --needs only peers that fulfil the expression become
+keepers, now and when one is replaced ('shoal peers --help' lists what it may speak of). A name that has an agent already is refused.`,
+		Example: "  shoal agent create hits --code example:counter\n  shoal agent create cart-17 --code ./cart.wasm --replicas 5\n  shoal agent create trainer --code ./train.wasm --needs 'labels.zone == \"a\" && memory >= gib(16)'",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if req.Code == "" {
@@ -73,6 +74,7 @@ its keepers, if they take it, and it lives on the first. A name that has an agen
 	f.StringVar(&req.Code, "code", "", "the agent's module")
 	f.IntVar(&req.Replicas, "replicas", 3, "how many peers keep its state: 1, 3 or 5")
 	f.StringVar(&req.Near, "near", "", "CID of data: rather kept by those who hold it")
+	f.StringVar(&req.Needs, "needs", "", "what a keeper's machine must fulfil, as in 'shoal run --needs'")
 	f.BoolVar(&req.Strict, "strict", false, "refuse rather than begin with fewer keepers")
 	return cmd
 }
