@@ -20,7 +20,7 @@ type AgentCreate struct {
 	Replicas int    `json:"replicas,omitempty"`
 	Strict   bool   `json:"strict,omitempty"`
 	Needs    string `json:"needs,omitempty"` // what keepers must fulfil
-	Near     string `json:"near,omitempty"` // CID of data that the keepers rather hold
+	Near     string `json:"near,omitempty"`  // CID of data that the keepers rather hold
 }
 
 // AgentMove has an agent live on a peer, or near data: one of both is set.
