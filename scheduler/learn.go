@@ -156,6 +156,9 @@ func (s *Scheduler) Rates(context.Context) Rates {
 		})
 	}
 	for name, m := range s.rates.Modules {
+		if c, err := cid.Decode(name); err == nil {
+			name = shoal.CodeName(c)
+		}
 		out.Modules = append(out.Modules, ModuleRate{name, m.Runs, m.Gas, m.Effort})
 	}
 	s.mu.Unlock()

@@ -125,7 +125,11 @@ func (s *shell) peer(p node.PeerInfo) {
 	s.printf("storage   %s held, %s free\n", size(p.Load.HeldBytes), size(p.Load.DiskFree))
 	s.machine(p.Attributes, p.Load)
 	if p.RTTms > 0 || p.RateMBs > 0 {
-		s.printf("link      %.1f ms, %.1f MB/s\n", p.RTTms, p.RateMBs)
+		s.printf("link      %.1f ms", p.RTTms)
+		if p.RateMBs > 0 {
+			s.printf(", %.1f MB/s", p.RateMBs)
+		}
+		s.printf("\n")
 	}
 	s.printf("version   %s\n", p.Attributes.Version)
 }

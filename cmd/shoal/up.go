@@ -182,6 +182,9 @@ func (s *shell) greet(ctx context.Context, n *node.Node, st node.Status, srv *ap
 	if srv.Addr() != "" {
 		s.printf("  API on http://%s/v1, SHOAL_TOKEN=%s\n", srv.Addr(), srv.Token())
 	}
+	if len(st.Attributes.Executors) > 0 {
+		s.printf("  any member may run here, as this user: exec:%s\n", strings.Join(st.Attributes.Executors, ", exec:"))
+	}
 	if invite != "" {
 		s.printf("\nOn another machine:\n  shoal up --join %s\n", invite)
 		s.printf("\nEvery member may do everything in this fabric: give the invite only to machines you trust.\n")
