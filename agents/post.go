@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -195,6 +196,7 @@ func (l *line) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
+		runtime.Gosched() // others that are ready may have more to send
 		if s == nil {
 			open, cancel := context.WithCancel(ctx) // ends the stream, too
 			late := time.AfterFunc(p.a.cfg.Suspect, cancel)

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,7 @@ func (w *writer) run(ctx context.Context) {
 	for {
 		select {
 		case <-w.wake:
+			runtime.Gosched() // others that are ready may have more to write
 		case <-ctx.Done():
 			return
 		}
