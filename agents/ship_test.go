@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,11 +49,10 @@ func TestShippingBrokenOff(t *testing.T) {
 		}
 		away.restart()
 		begun := make(chan struct{})
-		first := true
+		var later atomic.Bool
 		real := (*late)(away).get("agents.ship").(shoal.StreamHandler)
 		(*late)(away).set("agents.ship", shoal.StreamHandler(func(ctx context.Context, from shoal.PeerID, req []byte, s shoal.Stream) error {
-			if first {
-				first = false
+			if !later.Swap(true) {
 				close(begun)
 				end, cut := context.WithCancel(context.Background())
 				s = stuck{s, end, cut}
