@@ -412,6 +412,7 @@ func (w *world) leader(gi int) (l *member) {
 func (w *world) heal() {
 	w.log("all is healed")
 	w.healed, w.loss = true, 0
+	clear(w.pausing) // nor do those that have not come about yet
 	for i := range w.nodes {
 		for j := range w.nodes {
 			w.cut[i][j] = false
