@@ -156,6 +156,7 @@ func Open(cfg Config, s Stored, p Promise, now Instant) (g *Group, err error) {
 		replies: map[uint64]shoal.PeerID{},
 	}
 	g.apply.reset(s.Mark)
+	g.apply.synced = min(s.Base.Index, s.Mark.Index) // what was read may not be synced yet: this process may have written it
 	log.mark = func() Mark {
 		term, _ := log.Term(g.apply.applied)
 		return Mark{Position: Position{g.apply.applied, term}, Conf: g.conf}
