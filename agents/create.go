@@ -185,11 +185,12 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 	if o.Replicas < 1 || o.Replicas > MaxReplicas || o.Replicas%2 == 0 {
 		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("%d keepers are impossible", o.Replicas), "ask for 1, 3 or 5")
 	}
+	if len(o.Needs) > maxNeeds {
+		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("a requirement of %d bytes, more than the limit of %d", len(o.Needs), maxNeeds),
+			"say it shorter, with a label for what many have in common")
+	}
 	if _, err := a.needs.get(o.Needs); err != nil {
 		return nil, shoal.Wrap(shoal.Invalid, what, err)
-	}
-	if len(o.Needs) > maxNeeds {
-		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("a requirement of %d bytes, more than the limit of %d", len(o.Needs), maxNeeds), "")
 	}
 	owner, err := a.ownerOf(&o)
 	if err != nil {

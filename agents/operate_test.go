@@ -315,6 +315,10 @@ func TestNeeds(t *testing.T) {
 		if _, err := w.nodes[0].Create(ctx, CreateOptions{Name: "x", Code: "counter", Needs: `labels.zon == "a" &&`}); shoal.KindOf(err) != shoal.Invalid {
 			t.Errorf("a malformed requirement: %v", err)
 		}
+		if _, err := w.nodes[0].Create(ctx, CreateOptions{Name: "x", Code: "counter", Needs: strings.Repeat(" ", maxNeeds) + "true"}); shoal.KindOf(err) != shoal.Invalid ||
+			!strings.Contains(err.Error(), "say it shorter") {
+			t.Errorf("a long one: %v", err)
+		}
 		if _, err := w.nodes[0].Create(ctx, CreateOptions{Name: "x", Code: "counter", Needs: `labels.zone == "c"`}); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "labels.zone") {
 			t.Errorf("one that nobody fulfils: %v", err)
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // lazy is what may wait for something else to go with, because nothing depends on it: how far the log is final. The
-// entry after the next turn tells followers, and is written with it; where none follows, the clock does it. That halves
+// next turn's message tells followers, and its write has it; where no turn follows, the clock does it. That halves
 // a turn's messages and writes.
 type lazy struct {
 	hard   bool                // the commit index is not on its way to the disk
