@@ -133,7 +133,7 @@ func over(dir string, most uint64, files int) error {
 	b, n := weigh(dir)
 	switch {
 	case b > most:
-		return limit(fmt.Sprintf("output limit of %s under /out reached", size(most)), "raise the limit, or write less")
+		return limit(fmt.Sprintf("output limit of %s under /out reached", shoal.Size(most)), "raise the limit, or write less")
 	case n > files:
 		return limit(fmt.Sprintf("limit of %d files under /out reached", files), "raise the limit, or write less")
 	}
@@ -160,16 +160,3 @@ func watchOut(ctx context.Context, dir string, most uint64, files int, end conte
 }
 
 func limit(why, try string) *shoal.Error { return shoal.E(shoal.Failed, "", why, try) }
-
-// size writes a number of bytes for people.
-func size(n uint64) string {
-	for _, u := range []struct {
-		name string
-		unit uint64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n >= u.unit {
-			return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/float64(u.unit)), ".0") + " " + u.name
-		}
-	}
-	return fmt.Sprint(n, " bytes")
-}

@@ -91,7 +91,7 @@ func (n *Native) bounds(x Executor, l shoal.Limits) (shoal.Limits, error) {
 	case l.Gas > 0:
 		return l, shoal.E(shoal.Invalid, "", "gas is not counted of native programs", "limit its time instead")
 	case most.Memory > 0 && l.Memory > most.Memory:
-		return l, shoal.E(shoal.Refused, "", fmt.Sprintf("it asks for %s of memory, this node gives %s at most", size(l.Memory), size(most.Memory)),
+		return l, shoal.E(shoal.Refused, "", fmt.Sprintf("it asks for %s of memory, this node gives %s at most", shoal.Size(l.Memory), shoal.Size(most.Memory)),
 			"ask for less, or run it on another node")
 	}
 	for _, p := range [][2]*uint64{{&l.Memory, &most.Memory}, {&l.Output, &most.Output}} {
@@ -240,9 +240,9 @@ func (c *call) verdict(w word, ran *shoal.Ran) error {
 	case !w.Ended:
 		return shoal.E(shoal.Unavailable, "", "the process that watched over it was killed", "try again")
 	case w.Memory:
-		return c.tail.add(limit(fmt.Sprintf("memory limit of %s reached", size(c.caps.Memory)), "raise the limit, or give it less to do"))
+		return c.tail.add(limit(fmt.Sprintf("memory limit of %s reached", shoal.Size(c.caps.Memory)), "raise the limit, or give it less to do"))
 	case w.Signal == int(sigFileSize):
-		return c.tail.add(limit(fmt.Sprintf("output limit of %s under /out reached", size(c.caps.Output)), "raise the limit, or write less"))
+		return c.tail.add(limit(fmt.Sprintf("output limit of %s under /out reached", shoal.Size(c.caps.Output)), "raise the limit, or write less"))
 	case w.Signal != 0:
 		return c.tail.add(limit("it was killed: "+syscall.Signal(w.Signal).String(), "see what it wrote to standard error"))
 	}

@@ -89,7 +89,7 @@ func (b *behaviour) Open(ctx context.Context) (_ shoal.Instance, err error) {
 	}()
 	if need := max(b.info.Memory, 64<<10); need > in.memory.Limit {
 		return nil, shoal.E(shoal.Failed, b.what, fmt.Sprintf("memory limit of %s: it needs %s to start",
-			size(in.memory.Limit), size(need)), "build it with less")
+			shoal.Size(in.memory.Limit), shoal.Size(need)), "build it with less")
 	} else if in.memory.Reallocate(need) == nil {
 		return nil, in.verdict(b.what, errNoMemory)
 	}
@@ -235,7 +235,7 @@ func (in *instance) verdict(what string, err error) error {
 	case in.memory.Refused == region.NodeFull:
 		return in.b.s.full(what)
 	case in.memory.Refused == region.OverLimit:
-		return shoal.E(shoal.Failed, what, fmt.Sprintf("memory limit of %s reached", size(in.memory.Limit)),
+		return shoal.E(shoal.Failed, what, fmt.Sprintf("memory limit of %s reached", shoal.Size(in.memory.Limit)),
 			"give it less to do at once, or keep less in memory")
 	case errors.As(err, &exit):
 		return shoal.E(shoal.Failed, what, fmt.Sprintf("it ended with exit code %d%s", int32(exit.ExitCode()), last),

@@ -146,7 +146,7 @@ func TestAgentsKeepNoStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := heap(); after > before+4<<20 {
-		t.Errorf("the heap has grown by %s", size(after-before))
+		t.Errorf("the heap has grown by %s", shoal.Size(after-before))
 	}
 }
 

@@ -49,7 +49,7 @@ func bound(format string, args ...any) {
 
 func (o *outFS) grow(n int64) {
 	if n > 0 && uint64(n) > o.maxBytes-min(o.maxBytes, o.bytes) {
-		bound("output limit of %s under /out reached", size(o.maxBytes))
+		bound("output limit of %s under /out reached", shoal.Size(o.maxBytes))
 	}
 	o.bytes = uint64(max(0, int64(o.bytes)+n))
 }

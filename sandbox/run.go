@@ -90,10 +90,10 @@ func (g *guest) admit(info shoal.ModuleInfo, peak uint64) error {
 			info.Kind, list(info.Exports)), "build it as a command, with a main function")
 	case l.Memory > cfg.Memory:
 		return shoal.E(shoal.Refused, g.what, fmt.Sprintf("it asks for %s of memory, this node gives %s at most",
-			size(l.Memory), size(cfg.Memory)), "ask for less, or run it on another node")
+			shoal.Size(l.Memory), shoal.Size(cfg.Memory)), "ask for less, or run it on another node")
 	case need > l.Memory:
 		return shoal.E(shoal.Failed, g.what, fmt.Sprintf("memory limit of %s: it needs %s to start",
-			size(l.Memory), size(need)), "raise the limit")
+			shoal.Size(l.Memory), shoal.Size(need)), "raise the limit")
 	}
 	var cancel context.CancelFunc
 	g.ctx, cancel = context.WithTimeout(g.parent, l.Time)
@@ -269,7 +269,7 @@ func (g *guest) verdict(err error) (int, error) {
 		return 0, g.s.full(g.what)
 	case g.memory.Refused == region.OverLimit:
 		g.met = g.memory.RefusedAt
-		return 0, shoal.E(shoal.Failed, g.what, fmt.Sprintf("memory limit of %s reached", size(g.limits.Memory)),
+		return 0, shoal.E(shoal.Failed, g.what, fmt.Sprintf("memory limit of %s reached", shoal.Size(g.limits.Memory)),
 			"raise the limit, or give it less to do")
 	case trapped:
 		return 0, g.trap(err)
@@ -292,7 +292,7 @@ func (g *guest) ended() error {
 
 func (s *Sandbox) full(what string) error {
 	e := shoal.E(shoal.Overloaded, what, fmt.Sprintf("the memory for guests on this node is used up (%s)",
-		size(s.cfg.NodeMemory)), "try again later, or on another node")
+		shoal.Size(s.cfg.NodeMemory)), "try again later, or on another node")
 	e.RetryAfter = time.Second
 	return e
 }
@@ -318,19 +318,6 @@ func (g *guest) trap(err error) error {
 		try = whyDeep
 	}
 	return shoal.E(shoal.Failed, g.what, "trap: "+why, try)
-}
-
-// size writes a number of bytes for people.
-func size(n uint64) string {
-	for _, u := range []struct {
-		name string
-		unit uint64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n >= u.unit {
-			return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/float64(u.unit)), ".0") + " " + u.name
-		}
-	}
-	return fmt.Sprint(n, " bytes")
 }
 
 // list names the first few of names.

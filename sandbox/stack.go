@@ -7,6 +7,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/sandbox/engine"
 	"github.com/shoal-fabric/shoal/sandbox/region"
 )
@@ -23,7 +24,7 @@ const (
 // errDeep has the words that the engine has when it would double a stack of 50 MB or more.
 var errDeep = errors.New("stack overflow")
 
-var whyDeep = fmt.Sprintf("it calls itself too deeply: calls may take %s of stack", size(maxStack))
+var whyDeep = fmt.Sprintf("it calls itself too deeply: calls may take %s of stack", shoal.Size(maxStack))
 
 // deep looks at the stack of the guest, and ends the guest or says how much more may be taken before the next look. The
 // nearer the limit, the less: the meter's estimate of a frame is no promise.

@@ -45,13 +45,13 @@ func TestStackIsBounded(t *testing.T) {
 		began := time.Now()
 		err = g.call(context.WithValue(t.Context(), gasKey{}, g), f, nil)
 		took, used := time.Since(began), engine.StackUsed(f)
-		t.Logf("%-48s %10v %10s", c.Name, took.Round(time.Microsecond*100), size(uint64(used)))
+		t.Logf("%-48s %10v %10s", c.Name, took.Round(time.Microsecond*100), shoal.Size(uint64(used)))
 		if err == nil || firstLine(err.Error()) != c.Want {
 			t.Errorf("%s: %v, want %s", c.Name, err, c.Want)
 		}
 		if runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" {
 			if used <= maxStack || used > maxStack+overshoot {
-				t.Errorf("%s: %s of stack were used", c.Name, size(uint64(used)))
+				t.Errorf("%s: %s of stack were used", c.Name, shoal.Size(uint64(used)))
 			}
 		}
 	}
