@@ -26,7 +26,8 @@ type Manifest struct {
 	Split      Split       `cbor:"split"`
 	Bytes      uint64      `cbor:"bytes"` // of content
 	Public     bool        `cbor:"public,omitempty"`
-	Replicas   int         `cbor:"replicas"` // the number of copies to keep
+	Replicas   int         `cbor:"replicas"`        // the number of copies to keep
+	Needs      string      `cbor:"needs,omitempty"` // CEL: what a member must fulfil to be given copies
 	Partitions []Partition `cbor:"partitions"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
 	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/scheduler/match"
 	"github.com/shoal-fabric/shoal/wire"
 )
 
@@ -33,7 +34,7 @@ type Agents struct {
 	names    names
 	logs     logs
 	stores   stores
-	needs    requirements
+	needs    match.Book
 	clerks   each[directory.Part, directory.Outcome] // by owner
 	midwives each[[]byte, *wire.Error]               // by keeper
 

@@ -189,7 +189,7 @@ func (a *Agents) Create(ctx context.Context, o CreateOptions) (*Created, error) 
 		return nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("a requirement of %d bytes, more than the limit of %d", len(o.Needs), maxNeeds),
 			"say it shorter, with a label for what many have in common")
 	}
-	if _, err := a.needs.get(o.Needs); err != nil {
+	if _, err := a.needs.Get(o.Needs); err != nil {
 		return nil, shoal.Wrap(shoal.Invalid, what, err)
 	}
 	owner, err := a.ownerOf(&o)

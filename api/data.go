@@ -39,14 +39,14 @@ func (s *Server) put(r *http.Request, send func(Event)) (any, error) {
 	}
 	res, err := s.node.Put(r.Context(), req.Path, data.PutOptions{
 		Name: req.Name, Replicas: req.Replicas, Split: req.Split, Public: req.Public, PartitionBytes: req.PartitionBytes,
-		InPlace: req.InPlace, Progress: reports(send),
+		InPlace: req.InPlace, Needs: req.Needs, Progress: reports(send),
 	})
 	if err != nil {
 		return nil, err
 	}
 	m := res.Manifest
 	return PutResult{
-		CID: m.Root.String(), Name: m.Name, Bytes: m.Bytes, Partitions: len(m.Partitions), Replicas: m.Replicas,
+		CID: m.Root.String(), Name: m.Name, Bytes: m.Bytes, Partitions: len(m.Partitions), Replicas: m.Replicas, Needs: m.Needs,
 		Holders: holders(res.Holders), Warnings: res.Warnings, Seconds: res.Seconds,
 	}, nil
 }

@@ -63,6 +63,7 @@ type PutRequest struct {
 	Public         bool        `json:"public,omitempty"`
 	InPlace        bool        `json:"in_place,omitempty"`
 	PartitionBytes int64       `json:"partition_bytes,omitempty"`
+	Needs          string      `json:"needs,omitempty"` // CEL over attributes
 }
 
 // PutResult is what put did.
@@ -72,6 +73,7 @@ type PutResult struct {
 	Bytes      uint64         `json:"bytes"`
 	Partitions int            `json:"partitions"`
 	Replicas   int            `json:"replicas"`
+	Needs      string         `json:"needs,omitempty"`
 	Holders    []HolderResult `json:"holders"`
 	Warnings   []string       `json:"warnings,omitempty"`
 	Seconds    float64        `json:"seconds"`

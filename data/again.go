@@ -51,6 +51,9 @@ func (p *placing) again(ctx context.Context, o PutOptions) error {
 	if o.Name == "" {
 		m.Name = old.Name
 	}
+	if o.Needs == "" {
+		m.Needs = old.Needs
+	}
 	m.Public = m.Public || old.Public
 	if o.Replicas == 0 {
 		m.Replicas = max(m.Replicas, old.Replicas)

@@ -41,6 +41,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/data/pieces"
+	"github.com/shoal-fabric/shoal/scheduler/match"
 )
 
 // Getter returns the bytes of a block, verified against its CID. The caller only reads them.
@@ -164,6 +165,7 @@ type Data struct {
 	dirty      atomic.Bool // blocks nobody needs were spared, as somebody used them
 	unheard    atomic.Bool // something is not announced yet
 	repair     repairState
+	needs      match.Book
 }
 
 // New reads what earlier lives of this node kept and registers its methods at d.Peers. Run starts

@@ -118,6 +118,9 @@ func (d *Data) serveKeep(ctx context.Context, from shoal.PeerID, req []byte, s s
 	if old := d.know(q.Manifest.Root); old != nil && old.Gone >= q.Put {
 		return k.write(keepNews{Gone: old.Gone})
 	}
+	if why := d.unfitHere(&q); why != "" {
+		return shoal.E(shoal.Refused, "keep "+q.Manifest.Root.String(), why, "choose another peer")
+	}
 	if free, err := d.freeBytes(); err == nil && free < size {
 		if missing := k.missing(ctx); free < missing {
 			return shoal.E(shoal.Full, "keep "+q.Manifest.Root.String(),
@@ -125,6 +128,16 @@ func (d *Data) serveKeep(ctx context.Context, from shoal.PeerID, req []byte, s s
 		}
 	}
 	return k.run(ctx)
+}
+
+// unfitHere says why this node must not be given the copies: it knows itself best. What it keeps already it goes
+// on keeping, whatever the terms are now.
+func (d *Data) unfitHere(q *keepRequest) string {
+	if s := d.know(q.Manifest.Root); s != nil && !slices.ContainsFunc(q.Parts, func(i int) bool { return !s.holds(i) }) {
+		return ""
+	}
+	self := d.alive()[0]
+	return d.unfit(q.Manifest.Needs, &self)
 }
 
 func peerIDs(list []string) (out []shoal.PeerID) {

@@ -27,6 +27,7 @@ type Progress struct {
 type PutOptions struct {
 	Name           string // instead of the path's base name
 	Replicas       int    // copies of each partition; 0: Config.Replicas, at most one per member
+	Needs          string // what a member must fulfil to be given copies, in CEL; "": nothing
 	Split          shoal.Split
 	Public         bool  // strangers may read it by bitswap
 	PartitionBytes int64 // wished bytes of a partition; 0: a 64th of the whole, from 64 KiB to 64 MiB
@@ -56,6 +57,9 @@ func (d *Data) Put(ctx context.Context, path string, o PutOptions) (PutResult, e
 		return PutResult{}, shoal.E(shoal.Invalid, "put "+path, "an impossible number of replicas",
 			fmt.Sprintf("ask for 1 to %d", maxReplicas))
 	}
+	if _, _, err := d.checkNeeds("put "+path, o.Needs); err != nil {
+		return PutResult{}, err
+	}
 	end := d.Store.begin()
 	defer end()
 	m, err := d.Graph.Import(ctx, path, ImportOptions{
@@ -72,9 +76,10 @@ func (d *Data) Put(ctx context.Context, path string, o PutOptions) (PutResult, e
 	if m.Public = o.Public; o.Name != "" {
 		m.Name = o.Name
 	}
-	alive := d.alive()
+	m.Needs = o.Needs
+	fit, _ := d.fitting(m.Needs, d.alive())
 	if m.Replicas = o.Replicas; m.Replicas == 0 {
-		m.Replicas = min(d.cfg.Replicas, len(alive))
+		m.Replicas = min(d.cfg.Replicas, max(1, len(fit)))
 	}
 	if err := checkManifest(&m); err != nil {
 		return PutResult{}, err
@@ -251,7 +256,8 @@ func (p *placing) place(ctx context.Context) error {
 func (p *placing) plan() map[shoal.PeerID][]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	peers := p.d.candidates(p.d.alive(), p.local, p.failed)
+	fit, _ := p.d.fitting(p.m.Needs, p.d.alive())
+	peers := p.d.candidates(fit, p.local, p.failed)
 	if !p.local {
 		peers = slices.DeleteFunc(peers, func(q spread.Peer) bool { return q.ID == p.d.Peers.Self() })
 	}
@@ -365,8 +371,12 @@ func (p *placing) settle(ctx context.Context) error {
 		}
 	}
 	if n := p.short(); n > 0 {
+		more := ""
+		if _, out := p.d.fitting(p.m.Needs, p.d.alive()); len(out) > 0 {
+			more = "; the requirement leaves out " + told(out)
+		}
 		p.warnings = append(p.warnings, fmt.Sprintf("%d of %d copies could not be placed; "+
-			"they are made when more peers with space join", n, p.want*len(p.m.Partitions)))
+			"they are made when more peers with space join%s", n, p.want*len(p.m.Partitions), more))
 	}
 	s, err := p.d.update(p.m, func(r *role) {
 		for i := range p.m.Partitions {

@@ -70,6 +70,10 @@ func (d *Data) Stats() Stats {
 	return st
 }
 
+// RestoreWithin is how long it takes at most until copies begin to be made anew once a holder is known to be away:
+// the patience with it, and the time between two looks.
+func (d *Data) RestoreWithin() time.Duration { return d.cfg.RepairAfter + d.cfg.RepairEvery*5/4 }
+
 // mend looks at every dataset this node has a part of, and restores the copies that are its to
 // restore.
 func (d *Data) mend(ctx context.Context) {

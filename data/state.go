@@ -291,6 +291,8 @@ func checkManifest(m *shoal.Manifest) error {
 		return bad("no root")
 	case len(m.Partitions) == 0 || len(m.Partitions) > maxPartitions:
 		return bad("no partitions, or too many")
+	case len(m.Needs) > maxNeeds:
+		return bad("the requirement is too long")
 	case len(m.Name) > 255:
 		return bad("the name is too long")
 	case m.Replicas < 1 || m.Replicas > maxReplicas:

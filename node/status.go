@@ -23,7 +23,11 @@ type Status struct {
 	Load       shoal.Load       `json:"load"`
 	Pending    []shoal.PeerID   `json:"pending,omitempty"` // machines that wait for 'shoal invite approve'
 	Devices    []reserve.State  `json:"devices,omitempty"` // of a node with executors: who has them
-	Unrestored int              `json:"unrestored"`        // partitions below their number of copies that could not be restored
+	Unrestored int              `json:"unrestored"`        // copies of partitions that are missing, of datasets that this node has a part in
+	Lost       int              `json:"lost"`              // partitions of them that nobody who can be reached keeps
+	Restored   uint64           `json:"restored"`          // copies this node has had made anew since it started
+	Datasets   int              `json:"datasets"`          // that this node keeps a part of
+	RestoreS   float64          `json:"restore_within_s"`  // a holder that is gone is replaced within that time, and what copying takes
 }
 
 // PeerInfo describes another member, as this node knows it.
@@ -59,8 +63,11 @@ func (n *Node) Status() Status {
 	st := Status{
 		PeerID: n.ID(), Fabric: r.members.Fabric(), Root: r.members.Root(), Addresses: r.host.Addresses(),
 		Members: members, Connected: n.connected(), Version: Version, Dir: n.cfg.Dir, UptimeS: time.Since(n.begun).Seconds(),
-		Attributes: self.Attributes, Load: n.load(), Devices: r.native.Devices(), Unrestored: r.data.Stats().Below,
+		Attributes: self.Attributes, Load: n.load(), Devices: r.native.Devices(),
 	}
+	copies := r.data.Stats()
+	st.Datasets, st.Unrestored, st.Lost, st.Restored = copies.Datasets, copies.Below, copies.Lost, copies.Repaired
+	st.RestoreS = r.data.RestoreWithin().Seconds()
 	for _, p := range r.members.Pending() {
 		st.Pending = append(st.Pending, p.Peer)
 	}

@@ -25,6 +25,9 @@ stays as it was); a put that was interrupted goes on where it stopped.
 With --public this node keeps all of it, so that strangers can fetch it from one address: 'shoal get CID
 --from ADDRESS', or any bitswap client.
 
+With --needs copies go only to members that fulfil the expression, now and when a lost copy is made again. It
+is checked at once; if no member fulfils it nothing is put. This node keeps what found no other place.
+
 With --in-place this node copies nothing: it notes where in the files the pieces lie, and reads them from
 there. Leave the files as they are: one that changes is noticed and no longer read, only named ('shoal
 doctor' lists such files), until you put it again. Copies on other machines are made as always. Neither
@@ -32,7 +35,8 @@ unpin nor gc touches your files.`,
 		Example: `  shoal put ~/texts
   shoal put big.log --split lines --replicas 3
   shoal put /data/genomes --in-place     # 100 GB that need not exist twice on this machine
-  shoal put site/ --public               # serve it to strangers too, over bitswap`,
+  shoal put site/ --public               # serve it to strangers too, over bitswap
+  shoal put scans/ --needs 'labels.zone == "clinic"'`,
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "-" {
@@ -82,6 +86,7 @@ unpin nor gc touches your files.`,
 	f.BoolVar(&req.Public, "public", false, "serve it to anybody over bitswap, not to members only")
 	f.BoolVar(&req.InPlace, "in-place", false, "read it where it lies; this node keeps no copy of its own")
 	f.StringVar(&req.Name, "name", "", "name under /data in programs (default: the path's last part)")
+	f.StringVar(&req.Needs, "needs", "", "what a member must fulfil to be given copies, as in 'shoal run --needs'")
 	f.Int64Var(&part, "partition-kib", 0, "partition size in KiB (default: a 64th of the whole, 64 KiB to 64 MiB)")
 	_ = cmd.RegisterFlagCompletionFunc("split", cobra.FixedCompletions([]string{"files", "lines", "bytes"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

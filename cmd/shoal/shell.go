@@ -130,6 +130,14 @@ func count(n uint64) string {
 	return s
 }
 
+// counted says how many: "1 dataset", "3 datasets".
+func counted(n int, word string) string {
+	if n != 1 {
+		word += "s"
+	}
+	return fmt.Sprintf("%d %s", n, word)
+}
+
 // ago formats an age in seconds for people.
 func ago(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))

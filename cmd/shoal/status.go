@@ -32,6 +32,7 @@ func statusCmd(s *shell) *cobra.Command {
 				}
 				s.printf("tasks     %d running, %d queued, %d slots\n", st.Load.Running, st.Load.Queued, st.Load.Slots)
 				s.printf("storage   %s held, %s free\n", size(st.Load.HeldBytes), size(st.Load.DiskFree))
+				s.printf("copies    %s\n", copies(st))
 				s.machine(st.Attributes, st.Load)
 				s.printf("up        %s, version %s, in %s\n", ago(st.UptimeS), st.Version, st.Dir)
 				if len(st.Attributes.Executors) > 0 {
@@ -43,12 +44,29 @@ func statusCmd(s *shell) *cobra.Command {
 				for _, p := range st.Pending {
 					s.printf("asks to join: %s ('shoal invite approve CODE' admits it, with the code it shows)\n", p)
 				}
-				if st.Unrestored > 0 {
-					s.printf("warning: %d partitions have too few copies and no peer to copy them to\n", st.Unrestored)
-				}
 			})
 		},
 	}
+}
+
+// copies tells how the data is doing that this node has a part in: "of 3 datasets, all there; 2 made anew".
+func copies(st node.Status) string {
+	if st.Datasets == 0 {
+		return "no dataset is kept here"
+	}
+	out := "of " + counted(st.Datasets, "dataset")
+	switch {
+	case st.Lost > 0:
+		out += fmt.Sprintf(", %d missing, %s without any; they come back with the machines that have them", st.Unrestored, counted(st.Lost, "partition"))
+	case st.Unrestored > 0:
+		out += fmt.Sprintf(", %d missing; made anew within %s once a member with room fits", st.Unrestored, ago(st.RestoreS))
+	default:
+		out += ", all there"
+	}
+	if st.Restored > 0 {
+		out += fmt.Sprintf("; %d made anew by this node", st.Restored)
+	}
+	return out
 }
 
 // deviceState tells who has a device: "nvidia:0, 16 GiB: free".
