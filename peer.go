@@ -61,13 +61,14 @@ const MaxGPUs = 64
 
 // GPU is one graphics processor, or another device that its operator declared.
 type GPU struct {
-	Vendor   string `cbor:"vendor" json:"vendor"` // "nvidia", "amd", "intel"; what the operator says of a declared one
-	Model    string `cbor:"model" json:"model"`
-	Memory   uint64 `cbor:"memory" json:"memory"`                  // bytes
-	ID       string `cbor:"i,omitempty" json:"id,omitempty"`       // UUID, PCI address or serial number; no two of a machine share one
-	Driver   string `cbor:"d,omitempty" json:"driver,omitempty"`   // version
-	Health   string `cbor:"h,omitempty" json:"health,omitempty"`   // "" for well, else what is wrong
-	Declared bool   `cbor:"x,omitempty" json:"declared,omitempty"` // by the operator; nobody looked
+	Vendor   string  `cbor:"vendor" json:"vendor"` // "nvidia", "amd", "intel"; what the operator says of a declared one
+	Model    string  `cbor:"model" json:"model"`
+	Memory   uint64  `cbor:"memory" json:"memory"`                  // bytes
+	ID       string  `cbor:"i,omitempty" json:"id,omitempty"`       // UUID, PCI address or serial number; no two of a machine share one
+	Driver   string  `cbor:"d,omitempty" json:"driver,omitempty"`   // version
+	Health   string  `cbor:"h,omitempty" json:"health,omitempty"`   // "" for well, else what is wrong
+	Declared bool    `cbor:"x,omitempty" json:"declared,omitempty"` // by the operator; nobody looked
+	TFlops   float64 `cbor:"f,omitempty" json:"tflops,omitempty"`   // 10^12 floating-point operations a second, as a tool of the operator's measured; 0: not measured
 }
 
 // Healthy reports whether nothing is known to be wrong with it.

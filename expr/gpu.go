@@ -42,6 +42,7 @@ func gpuFields() []gpuField {
 		{"driver", types.StringType, func(g *gpu) any { return types.String(g.Driver) }},
 		{"healthy", types.BoolType, func(g *gpu) any { return types.Bool(g.Healthy()) }},
 		{"health", types.StringType, func(g *gpu) any { return types.String(g.Health) }},
+		{"tflops", types.DoubleType, func(g *gpu) any { return types.Double(g.TFlops) }},
 		{"declared", types.BoolType, func(g *gpu) any { return types.Bool(g.Declared) }},
 	}
 }

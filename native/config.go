@@ -21,6 +21,10 @@ type Executor struct {
 	Devices reserve.Want      // for each task
 	Env     map[string]string // for the command
 
+	// Measures says that it prints, as its last word, how many TFLOP/s its device does. The node runs it once
+	// on each. It wants one whole device then.
+	Measures bool
+
 	// Limits of one task; zero: none, but for Time and Output, see Config. A task may ask for less.
 	Memory    uint64        // bytes
 	Processes int           // at once
@@ -72,7 +76,7 @@ func resolve(list []Executor) ([]Executor, error) {
 			"run the node on Linux or macOS, or leave them out")
 	}
 	out := make([]Executor, len(list))
-	seen := map[string]bool{}
+	seen, gauges := map[string]bool{}, 0
 	for i, x := range list {
 		at := fmt.Sprintf("executors[%d]", i)
 		if err := shoal.CheckExecName(x.Name); err != nil {
@@ -91,12 +95,19 @@ func resolve(list []Executor) ([]Executor, error) {
 			return nil, bad("devices", "whole devices and a share of one's memory exclude each other", "give either gpus or memory")
 		case x.Devices.None() && x.Devices.Vendor != "":
 			return nil, bad("devices.vendor", "a vendor, and no device", "add gpus or memory")
+		case x.Measures && x.Devices.Whole != 1:
+			return nil, bad("measures", "it measures one whole device at a time", "add devices: {gpus: 1}")
+		case x.Measures && gauges > 0:
+			return nil, bad("measures", "another executor measures the devices", "let one do so")
 		case x.Processes < 0:
 			return nil, bad("limits.processes", "it is negative", "leave it out for no limit")
 		case x.Time < 0:
 			return nil, bad("limits.time", "it is negative", "leave it out for the default")
 		}
 		seen[x.Name] = true
+		if x.Measures {
+			gauges++
+		}
 		for k, v := range x.Env {
 			if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
 				return nil, bad("env", fmt.Sprintf("%q is no variable", k), "name it without '=' or NUL")

@@ -507,6 +507,7 @@ func TestExecutorsFaults(t *testing.T) {
 		"executors[1] (b).limits.processes: it is negative":                                    with(func(x *Executor) { x.Name, x.Processes = "b", -1 }),
 		"executors[1] (b).limits.time: it is negative":                                         with(func(x *Executor) { x.Name, x.Time = "b", -1 }),
 		"executors[1] (b).env: \"A=\" is no variable":                                          with(func(x *Executor) { x.Name, x.Env = "b", map[string]string{"A=": "b"} }),
+		"executors[1] (b).measures: it measures one whole device":                              with(func(x *Executor) { x.Name, x.Measures = "b", true }),
 		"executors: 65, more than the limit of 64":                                             make([]Executor, 65),
 	} {
 		if err := Check(list); shoal.KindOf(err) != shoal.Invalid || !strings.HasPrefix(err.Error(), want) {
@@ -664,5 +665,45 @@ func BenchmarkRun(b *testing.B) {
 		if _, err := n.Run(b.Context(), shoal.Run{Module: shoal.ExecCID("x"), Out: out}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestGauge: the tool runs on the device that is meant, and only a number counts.
+func TestGauge(t *testing.T) {
+	tool := shell("flops", `echo warming up; case $SHOAL_DEVICES in gpu-1) echo "speed: 82.5";; gpu-2) echo fast;; gpu-3) echo 1; exit 3;; *) echo -1;; esac`)
+	tool.Devices, tool.Measures = reserve.Want{Whole: 1}, true
+	hold := shell("hold", "sleep 20")
+	hold.Devices = reserve.Want{Whole: 1}
+	n := open(t, Config{Patience: 50 * time.Millisecond}, tool, hold)
+	if !n.Gauges() {
+		t.Error("the tool is not known")
+	}
+	var list []reserve.Device
+	for i := range 5 {
+		list = append(list, reserve.Device{ID: fmt.Sprintf("gpu-%d", i), Vendor: "nvidia", Index: i})
+	}
+	n.SetDevices(list)
+	ctx, end := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = n.Run(ctx, shoal.Run{Module: shoal.ExecCID("hold"), Args: []string{""}}) // takes the first
+	}()
+	for n.Devices()[0].Tasks == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for i, want := range []struct {
+		rate float64
+		kind shoal.Kind
+	}{{0, shoal.Overloaded}, {82.5, 0}, {0, shoal.Failed}, {0, shoal.Failed}, {0, shoal.Failed}} {
+		rate, err := n.Gauge(t.Context(), fmt.Sprintf("gpu-%d", i))
+		if rate != want.rate || err != nil && shoal.KindOf(err) != want.kind || (err == nil) != (want.rate > 0) {
+			t.Errorf("device %d: %v, %v", i, rate, err)
+		}
+	}
+	end()
+	<-gone
+	if _, err := open(t, Config{}, hold).Gauge(t.Context(), "gpu-0"); shoal.KindOf(err) != shoal.NotFound {
+		t.Error(err)
 	}
 }

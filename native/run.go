@@ -29,11 +29,16 @@ import (
 // or than there is. Invalid: it asks for what makes no sense here, a limit on gas.
 func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error) {
 	name, _ := shoal.ExecName(r.Module)
-	what := shoal.ExecPrefix + name
 	x, err := n.executor(name)
 	if err != nil {
 		return ran, err
 	}
+	return n.execute(ctx, x, r)
+}
+
+// execute is Run of an executor.
+func (n *Native) execute(ctx context.Context, x Executor, r shoal.Run) (ran shoal.Ran, err error) {
+	what := shoal.ExecPrefix + x.Name
 	if !n.begin() {
 		return ran, shoal.E(shoal.Unavailable, what, "this node is stopping", "try another node")
 	}
@@ -47,7 +52,7 @@ func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error
 	stop := context.AfterFunc(n.alive, func() { end(shoal.E(shoal.Unavailable, "", "this node is stopping", "try another node")) })
 	defer stop()
 
-	dir, err := os.MkdirTemp(n.cfg.Dir, name+"-")
+	dir, err := os.MkdirTemp(n.cfg.Dir, x.Name+"-")
 	if err != nil {
 		return ran, shoal.Wrap(diskKind(err), what+": make its folder", err)
 	}

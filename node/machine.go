@@ -23,6 +23,7 @@ func (n *Node) machine(ctx context.Context) (shoal.Attributes, []shoal.GPULoad, 
 	if n.cfg.gpus != nil {
 		a.GPUs, err = n.cfg.gpus()
 	}
+	a.GPUs = n.rated(a.GPUs)
 	return a, free, err
 }
 
@@ -30,9 +31,10 @@ func (n *Node) machine(ctx context.Context) (shoal.Attributes, []shoal.GPULoad, 
 func (n *Node) graphics(ctx context.Context) ([]shoal.GPU, []shoal.GPULoad, error) {
 	if n.cfg.gpus != nil {
 		list, err := n.cfg.gpus()
-		return list, nil, err
+		return n.rated(list), nil, err
 	}
-	return devices.GPUs(ctx, n.cfg.Devices)
+	list, free, err := devices.GPUs(ctx, n.cfg.Devices)
+	return n.rated(list), free, err
 }
 
 // watch keeps what this node says of its machine true until ctx ends: devices come, go and fail, and their memory is

@@ -6,10 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/native"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
 	"github.com/shoal-fabric/shoal/wire"
 )
 
@@ -100,4 +103,66 @@ func TestGPUsAreWatched(t *testing.T) {
 	if got := ns[1].rooms.members.Self().Attributes.GPUs; !reflect.DeepEqual(got, declared) {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestDevicesAreGauged: each healthy device once, by the operator's tool; kept over a restart, until the driver changes.
+func TestDevicesAreGauged(t *testing.T) {
+	t.Parallel()
+	runs := filepath.Join(t.TempDir(), "runs")
+	driver := "550.54"
+	cfg := Config{
+		Dir: t.TempDir(), Listen: []string{"/ip4/127.0.0.1/tcp/0"}, NoMDNS: true, Warden: warden, measureAfter: 10 * time.Millisecond,
+		gpus: func() ([]shoal.GPU, error) {
+			return []shoal.GPU{
+				{Vendor: "nvidia", Model: "T4", Memory: 16 << 30, ID: "GPU-1", Driver: driver},
+				{Vendor: "nvidia", Model: "T4", Memory: 16 << 30, ID: "GPU-2", Driver: driver, Health: "lost"},
+				{Vendor: "nvidia", Model: "T4", Memory: 16 << 30, ID: "GPU-3", Driver: driver},
+			}, nil
+		},
+		Executors: []native.Executor{{
+			Name: "flops", Devices: reserve.Want{Whole: 1}, Measures: true,
+			Command: []string{"sh", "-c", "echo $SHOAL_DEVICES >>" + runs + "; echo 65.$CUDA_VISIBLE_DEVICES | tr -d GPU-"},
+		}},
+	}
+	n, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = n.Close() }()
+	speeds := func() (out []float64) {
+		for _, g := range n.rooms.members.Self().Attributes.GPUs {
+			out = append(out, g.TFlops)
+		}
+		return out
+	}
+	want := []float64{65.1, 0, 65.3}
+	eventually(t, time.Minute, "the devices are measured", func() bool { return slices.Equal(speeds(), want) })
+	if !n.describe(t.Context()) || !slices.Equal(speeds(), want) {
+		t.Errorf("after another look: %v", speeds())
+	}
+	began := func() string {
+		b, err := os.ReadFile(runs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	restart := func() {
+		t.Helper()
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err = Open(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restart()
+	if !slices.Equal(speeds(), want) || began() != "GPU-1\nGPU-3\n" {
+		t.Errorf("after a restart: %v, of runs on %q", speeds(), began())
+	}
+	driver = "560.1"
+	restart()
+	eventually(t, time.Minute, "another driver is measured anew", func() bool {
+		return slices.Equal(speeds(), want) && began() == "GPU-1\nGPU-3\nGPU-1\nGPU-3\n"
+	})
 }

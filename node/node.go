@@ -32,6 +32,7 @@ type Node struct {
 
 	saying sync.Mutex                      // of who changes what this node says of its machine
 	free   atomic.Pointer[[]shoal.GPULoad] // as last seen
+	gauges atomic.Pointer[map[string]gauged]
 
 	stop context.CancelFunc
 	loop sync.WaitGroup

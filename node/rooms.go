@@ -59,6 +59,7 @@ func (n *Node) build(ctx, life context.Context) error {
 		return err
 	}
 	// Before the host, which begins to hear others at once: what nobody listens to is not said again soon.
+	n.knownGauges()
 	attributes, free, err := n.machine(ctx)
 	if err != nil {
 		cfg.Log.Warn("node: this machine is described in part only", "err", err)
@@ -119,7 +120,7 @@ func (n *Node) build(ctx, life context.Context) error {
 	}
 	for name, loop := range map[string]func(context.Context) error{
 		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run,
-		"machine": n.watch, "measure": n.calibrate,
+		"machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
 	} {
 		n.run(life, name, loop)
 	}

@@ -120,7 +120,7 @@ var unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found(?: in t
 func namesIn(part string) string {
 	switch part {
 	case "executor":
-		return "name, command, devices, env, limits"
+		return "name, command, devices, env, limits, measures"
 	case "executorDevices":
 		return "gpus, memory, vendor"
 	case "executorLimits":

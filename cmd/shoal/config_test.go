@@ -100,6 +100,7 @@ func TestExecutorSettings(t *testing.T) {
 		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
 	}
 	for text, want := range map[string]string{
+		"{name: a, command: [sh], measures: speed}":                  "executors[0] (a).measures: 'speed' is nothing that can be measured",
 		"{name: a, command: [sh], limits: {memory: 12x}}":            "executors[0] (a).limits.memory: 'x' is no unit",
 		"{name: a, command: [sh], limits: {output: 0}}":              "executors[0] (a).limits.output: '0' is no size",
 		"{name: a, command: [sh], devices: {memory: ''}}":            "executors[0] (a).devices.memory: '' is no size",

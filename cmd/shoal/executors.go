@@ -20,11 +20,12 @@ func (c settings) executors() ([]native.Executor, error) {
 
 // executor is a native executor as a configuration file writes it.
 type executor struct {
-	Name    string            `yaml:"name"`
-	Command []string          `yaml:"command"`
-	Devices executorDevices   `yaml:"devices"`
-	Env     map[string]string `yaml:"env"`
-	Limits  executorLimits    `yaml:"limits"`
+	Name     string            `yaml:"name"`
+	Command  []string          `yaml:"command"`
+	Devices  executorDevices   `yaml:"devices"`
+	Env      map[string]string `yaml:"env"`
+	Limits   executorLimits    `yaml:"limits"`
+	Measures string            `yaml:"measures"`
 }
 
 type executorDevices struct {
@@ -93,6 +94,13 @@ func natives(list []executor) ([]native.Executor, error) {
 					"leave it out for the default")
 			}
 			n.Time = d
+		}
+		switch x.Measures {
+		case "":
+		case "tflops":
+			n.Measures = true
+		default:
+			return nil, shoal.E(shoal.Invalid, at+".measures", fmt.Sprintf("'%.40s' is nothing that can be measured", x.Measures), "write tflops")
 		}
 		switch n.Devices.Vendor {
 		case "", "nvidia", "amd", "intel":

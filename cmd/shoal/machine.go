@@ -41,6 +41,9 @@ func gpu(g shoal.GPU, l shoal.Load) string {
 	if g.Memory > 0 {
 		words = append(words, size(g.Memory))
 	}
+	if g.TFlops > 0 {
+		words = append(words, strconv.FormatFloat(g.TFlops, 'g', 3, 64)+" TFLOP/s")
+	}
 	var notes []string
 	if free, known := l.GPUFree(g.ID); known {
 		notes = append(notes, size(free)+" free")

@@ -25,6 +25,7 @@ const (
 
 	maxCPUs   = 1 << 16
 	maxCount  = 1 << 24 // slots, tasks
+	maxTFlops = 1e6     // of a GPU
 	maxMemory = 1 << 50 // bytes, of the machine or a GPU
 	maxDisk   = 1 << 60 // bytes
 	maxRate   = 1e7     // MB or GB a second, seconds
@@ -97,6 +98,8 @@ func absurdGPUs(list []shoal.GPU, load []shoal.GPULoad) string {
 		switch {
 		case !texts(maxText, g.Vendor, g.Model, g.ID, g.Driver, g.Health):
 			return "what it says of a graphics processor is no short printable text"
+		case !sane(maxTFlops, g.TFlops):
+			return "the speed of a graphics processor is absurd"
 		case g.Memory > maxMemory:
 			return "the memory of a graphics processor is absurd"
 		case g.ID != "" && ids[g.ID]:

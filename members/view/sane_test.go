@@ -51,6 +51,7 @@ func TestAbsurdRecords(t *testing.T) {
 		"negative CPUs":       {func(r *Record) { r.Attributes.CPUs = -1 }, "negative"},
 		"a million CPUs":      {func(r *Record) { r.Attributes.CPUs = 1e6 }, "a count is absurd"},
 		"most negative cores": {func(r *Record) { r.Attributes.CPU.Cores = math.MinInt }, "negative"},
+		"gpu speed":           {func(r *Record) { r.Attributes.GPUs = []shoal.GPU{{ID: "a", TFlops: -1}} }, "speed"},
 		"slots":               {func(r *Record) { r.Load.Slots = math.MaxInt }, "a count is absurd"},
 		"queue":               {func(r *Record) { r.Load.Queued = 1 << 40 }, "a count is absurd"},
 		"memory":              {func(r *Record) { r.Attributes.Memory = math.MaxUint64 }, "a size is absurd"},

@@ -22,6 +22,7 @@ type Want struct {
 	Whole  int    // devices of its own, all of one vendor
 	Memory uint64 // bytes of one device that others may share; not together with Whole
 	Vendor string // "": any
+	Only   string // ID of the one device that will do; "": any
 }
 
 // None reports whether nothing is wanted.
@@ -190,7 +191,7 @@ func (l *Ledger) choose(w Want) ([]*State, error) {
 	total := map[string]int{}
 	for _, r := range l.rows {
 		switch {
-		case w.Vendor != "" && r.Vendor != w.Vendor, w.Whole <= 0 && r.Memory < w.Memory:
+		case w.Vendor != "" && r.Vendor != w.Vendor, w.Only != "" && r.ID != w.Only, w.Whole <= 0 && r.Memory < w.Memory:
 			continue
 		case r.Fault != "":
 			drained++
