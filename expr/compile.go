@@ -30,7 +30,7 @@ const (
 // Program is a compiled expression. It is immutable; any number of goroutines may use it.
 type Program struct {
 	src   string
-	parts []part
+	parts []*part
 	whole cel.Program // all of it, not counting what it costs; nil: it may cost too much
 	keys  []Index
 }
@@ -40,8 +40,11 @@ type part struct {
 	text   string // as the author wrote it, or nearly
 	test   bool   // whether it is a plain comparison
 	shown  []shownVar
-	prog   cel.Program
 	source *env
+	once   sync.Once
+	tree   *ast.AST // what prog is made from; nil once it is
+	prog   cel.Program
+	err    error // why there is none
 }
 
 // env is CEL, set up once. All of it is immutable.
@@ -136,40 +139,52 @@ func Compile(src string) (*Program, error) {
 	root := plain.NativeRep().Expr()
 	operands := conjuncts(root, nil)
 	p.keys = indexes(operands)
-	for _, x := range operands {
+	trees := conjuncts(whole.NativeRep().Expr(), nil)
+	if len(trees) != len(operands) { // macros made it another conjunction: take all as one part
+		operands, trees = []ast.Expr{root}, []ast.Expr{whole.NativeRep().Expr()}
+	}
+	for i, x := range operands {
 		text, err := cel.ExprToString(x, plain.NativeRep().SourceInfo())
 		if err != nil {
-			break
+			text = p.src
 		}
-		pt, err := e.part(x, text)
-		if err != nil {
-			break
-		}
-		p.parts = append(p.parts, pt)
-	}
-	if len(p.parts) < len(operands) { // what was written back cannot be read: take all as one part
-		pt, err := e.part(root, p.src)
-		if err != nil {
-			return nil, shoal.Wrap(shoal.Invalid, what, err)
-		}
-		p.parts = []part{pt}
+		p.parts = append(p.parts, &part{
+			text: strings.Join(strings.Fields(text), " "), test: isTest(x), shown: e.mentioned(x), source: e,
+			tree: cut(whole.NativeRep(), trees[i]),
+		})
 	}
 	return p, nil
 }
 
-// part compiles one operand on its own.
-func (e *env) part(x ast.Expr, text string) (part, error) {
-	checked, issues := e.full.Compile(text)
-	if issues.Err() != nil {
-		return part{}, issues.Err()
+// cut takes one operand out of a checked expression.
+func cut(whole *ast.AST, x ast.Expr) *ast.AST {
+	kinds, refs := map[int64]*types.Type{}, map[int64]*ast.ReferenceInfo{}
+	ast.PreOrderVisit(x, ast.NewExprVisitor(func(y ast.Expr) {
+		id := y.ID()
+		if t := whole.TypeMap()[id]; t != nil {
+			kinds[id] = t
+		}
+		if r := whole.ReferenceMap()[id]; r != nil {
+			refs[id] = r
+		}
+	}))
+	return ast.NewCheckedAST(ast.NewAST(x, ast.NewSourceInfo(nil)), kinds, refs)
+}
+
+// eval prepares the operand when it is first asked for: most are never, as another one fails before.
+func (p *part) eval(a *activation) (ref.Val, error) {
+	p.once.Do(func() {
+		checked, err := ast.ToProto(p.tree)
+		if err == nil {
+			p.prog, err = p.source.full.Program(cel.CheckedExprToAst(checked), cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
+		}
+		p.tree, p.err = nil, err
+	})
+	if p.err != nil {
+		return nil, p.err
 	}
-	prog, err := e.full.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
-	if err != nil {
-		return part{}, err
-	}
-	return part{
-		text: strings.Join(strings.Fields(text), " "), test: isTest(x), shown: e.mentioned(x), prog: prog, source: e,
-	}, nil
+	v, _, err := p.prog.Eval(a)
+	return v, err
 }
 
 // conjuncts appends the operands of the outermost conjunction, in their order.
@@ -215,7 +230,7 @@ func (p *Program) Match(m *shoal.Member) (bool, string, error) {
 	a := activation{get: p.parts[0].source.get, m: m}
 	missing, reason := -1, ""
 	for i := range p.parts {
-		v, _, err := p.parts[i].prog.Eval(&a)
+		v, err := p.parts[i].eval(&a)
 		if err != nil {
 			var stop interpreter.EvalCancelledError
 			if errors.As(err, &stop) {

@@ -55,7 +55,7 @@ func (p *Program) Fits(m *shoal.Member) bool {
 		return err == nil && v == types.True
 	}
 	for i := range p.parts {
-		if v, _, err := p.parts[i].prog.Eval(&a); err != nil || v != types.True {
+		if v, err := p.parts[i].eval(&a); err != nil || v != types.True {
 			return false
 		}
 	}
