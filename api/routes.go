@@ -51,6 +51,11 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/agents/history":  answer(s.agentHistory),
 		"GET /v1/agents/logs":     http.HandlerFunc(s.agentLogs),
 
+		"POST /v1/state":      answer(s.stateChange),
+		"GET /v1/state":       answer(s.stateList),
+		"GET /v1/state/get":   answer(s.stateGet),
+		"GET /v1/state/watch": streaming(s.stateWatch),
+
 		"POST /v1/owners": answer(s.ownerNew),
 		"GET /v1/owners":  answer(s.ownerList),
 

@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-fabric/shoal/rpc"
 	"github.com/shoal-fabric/shoal/sandbox"
 	"github.com/shoal-fabric/shoal/scheduler"
+	"github.com/shoal-fabric/shoal/state"
 	"github.com/shoal-fabric/shoal/storage"
 )
 
@@ -41,6 +42,7 @@ type rooms struct {
 	sched   *scheduler.Scheduler
 	plans   *plans.Plans
 	agents  *agents.Agents
+	state   *state.State
 }
 
 // bitswap is open to strangers: its filter decides for each block.
@@ -114,12 +116,15 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err := n.buildAgents(key); err != nil {
 		return err
 	}
+	if err := n.buildState(); err != nil {
+		return err
+	}
 	n.follow()
 	if n.start == Founded && !cfg.NoMDNS {
 		n.run(life, "look around", n.lookAround)
 	}
 	for name, loop := range map[string]func(context.Context) error{
-		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run,
+		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run, "state": r.state.Run,
 		"machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
 	} {
 		n.run(life, name, loop)
@@ -263,6 +268,9 @@ func (r *rooms) hangUp() {
 // close closes the rooms in the reverse order of build.
 func (r *rooms) close() error {
 	var errs []error
+	if r.state != nil {
+		errs = append(errs, r.state.Close())
+	}
 	if r.native != nil {
 		errs = append(errs, r.native.Close())
 	}

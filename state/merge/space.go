@@ -1,0 +1,389 @@
+package merge
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/shoal-fabric/shoal"
+)
+
+// Space is all objects of one fabric as one node knows them. It is not safe for concurrent use.
+type Space struct {
+	self    Replica
+	seen    Seen
+	cut     Seen // up to which number operations that only take away were forgotten
+	objects map[Key]map[string][]*entry
+	lanes   map[Replica]*lane
+	at      map[Dot]*entry
+	early   map[scope]uint64 // taken away before they came: up to which number
+	clock   Time
+
+	rows   []Row
+	marked map[Replica]bool
+	news   map[Key]bool
+}
+
+// entry is an operation with its name. It is never changed.
+type entry struct {
+	dot Dot
+	op  *Op
+}
+
+// lane is the operations of one replica that are kept, in their order.
+type lane struct {
+	list []place
+	kept int
+}
+
+// place is where an operation is, or was.
+type place struct {
+	seq uint64
+	e   *entry // nil: it went
+}
+
+// find returns the place of an operation, or where one with that number would be.
+func (l *lane) find(seq uint64) int {
+	i, _ := slices.BinarySearchFunc(l.list, seq, func(p place, seq uint64) int { return cmp.Compare(p.seq, seq) })
+	return i
+}
+
+// scope is what of an object a replica's operations are about.
+type scope struct {
+	key     Key
+	slot    string
+	whole   bool // all of it
+	replica Replica
+}
+
+// Row is what is to be written to disk: an operation, or that it is gone.
+type Row struct {
+	Dot Dot
+	Op  *Op // nil: delete it
+}
+
+// Mark is what is to be written of a replica, after the rows.
+type Mark struct {
+	Replica   Replica
+	Seen, Cut uint64
+}
+
+// Become gives the space another replica to make changes as, which must be new: for a disk that was set back to an
+// earlier state, whose old replica has said things since that are not on it.
+func (s *Space) Become(self Replica) { s.self = self }
+
+// New makes a space that knows nothing. The caller sees to it that self is new, or that all it ever did is loaded.
+func New(self Replica) *Space {
+	return &Space{
+		self: self, seen: Seen{}, cut: Seen{}, objects: map[Key]map[string][]*entry{}, lanes: map[Replica]*lane{},
+		at: map[Dot]*entry{}, early: map[scope]uint64{}, marked: map[Replica]bool{}, news: map[Key]bool{},
+	}
+}
+
+// Load takes in what Drain once gave: all marks, then all rows, those of a replica in ascending order.
+func (s *Space) Load(m Mark) { s.seen[m.Replica], s.cut[m.Replica] = m.Seen, m.Cut }
+
+// LoadRow is Load, of rows.
+func (s *Space) LoadRow(d Dot, o *Op) {
+	s.tick(o.At)
+	s.keep(&entry{d, o})
+}
+
+// Drain returns what has changed since the last Drain: rows and marks for the disk, which are to be written in one
+// piece, and the objects concerned. Nobody may be told of it before it is on disk.
+func (s *Space) Drain() (rows []Row, marks []Mark, news []Key) {
+	last := make(map[Dot]int, len(s.rows)) // of several rows of one operation the last counts
+	for i, r := range s.rows {
+		last[r.Dot] = i
+	}
+	for i, r := range s.rows {
+		if last[r.Dot] == i {
+			rows = append(rows, r)
+		}
+	}
+	s.rows = nil
+	for r := range s.marked {
+		marks = append(marks, Mark{r, s.seen[r], s.cut[r]})
+	}
+	for k := range s.news {
+		news = append(news, k)
+	}
+	clear(s.marked)
+	clear(s.news)
+	return rows, marks, news
+}
+
+// Seen returns a copy of what is known.
+func (s *Space) Seen() Seen { return maps.Clone(s.seen) }
+
+// Self returns the replica that this space changes.
+func (s *Space) Self() Replica { return s.self }
+
+// Len returns the numbers of objects, of operations that are kept, and of those that only take away.
+func (s *Space) Len() (objects, ops, gone int) {
+	for _, l := range s.lanes {
+		for _, p := range l.list {
+			if p.e != nil && p.e.op.Gone {
+				gone++
+			}
+		}
+		ops += l.kept
+	}
+	return len(s.objects), ops, gone
+}
+
+// keep puts an entry where it belongs.
+func (s *Space) keep(e *entry) {
+	l := s.lanes[e.dot.Replica]
+	if l == nil {
+		l = &lane{}
+		s.lanes[e.dot.Replica] = l
+	}
+	l.list = append(l.list, place{e.dot.Seq, e})
+	l.kept++
+	s.at[e.dot] = e
+	for _, d := range e.op.Drop {
+		if d.Seq > s.seen[d.Replica] {
+			c := scope{e.op.Key, e.op.slot(), e.op.Whole, d.Replica}
+			s.early[c] = max(s.early[c], d.Seq)
+		}
+	}
+	if e.op.Gone {
+		return
+	}
+	slots := s.objects[e.op.Key]
+	if slots == nil {
+		slots = map[string][]*entry{}
+		s.objects[e.op.Key] = slots
+	}
+	slots[e.op.slot()] = append(slots[e.op.slot()], e)
+}
+
+// kill takes an operation's effect away. What it took away itself is remembered until all know.
+func (s *Space) kill(e *entry) {
+	l := s.lanes[e.dot.Replica]
+	slots := s.objects[e.op.Key]
+	slot := e.op.slot()
+	if list := slices.DeleteFunc(slots[slot], func(o *entry) bool { return o == e }); len(list) > 0 {
+		slots[slot] = list
+	} else if delete(slots, slot); len(slots) == 0 {
+		delete(s.objects, e.op.Key)
+	}
+	s.news[e.op.Key] = true
+	if len(e.op.Drop) > 0 {
+		rest := &entry{e.dot, &Op{Seq: e.op.Seq, Key: e.op.Key, Item: e.op.Item, Drop: e.op.Drop, Gone: true}}
+		l.list[l.find(e.dot.Seq)].e, s.at[e.dot] = rest, rest
+		s.rows = append(s.rows, Row{e.dot, rest.op})
+		return
+	}
+	s.forget(e)
+}
+
+// forget drops an entry for good.
+func (s *Space) forget(e *entry) {
+	l := s.lanes[e.dot.Replica]
+	l.list[l.find(e.dot.Seq)].e = nil
+	l.kept--
+	delete(s.at, e.dot)
+	s.rows = append(s.rows, Row{e.dot, nil})
+	if len(l.list) > 2*l.kept+8 {
+		l.list = slices.DeleteFunc(l.list, func(p place) bool { return p.e == nil })
+	}
+}
+
+// apply has an operation take effect. The caller sees to it that it is the replica's next one.
+func (s *Space) apply(r Replica, o *Op) {
+	e := &entry{Dot{r, o.Seq}, o}
+	slots := s.objects[o.Key]
+	for _, d := range append(slices.Clone(o.Drop), e.dot) { // of its own all that came before
+		if !o.Whole {
+			s.end(slots[o.slot()], d)
+			continue
+		}
+		for _, list := range slots {
+			s.end(list, d)
+		}
+	}
+	s.tick(o.At)
+	s.news[o.Key] = true
+	if max(s.early[scope{o.Key, o.slot(), false, r}], s.early[scope{o.Key, "", true, r}]) >= o.Seq && !o.Gone { // what it took away is gone all the same
+		if len(o.Drop) == 0 {
+			return
+		}
+		e.op = &Op{Seq: o.Seq, Key: o.Key, Item: o.Item, Drop: o.Drop, Gone: true}
+	}
+	if o.Key.Kind == GrowSet { // whoever has seen both keeps the same one
+		for _, old := range slots[o.Item] {
+			if old.dot.compare(e.dot) > 0 {
+				return
+			}
+			s.kill(old)
+			break
+		}
+	}
+	s.rows = append(s.rows, Row{e.dot, e.op})
+	s.keep(e)
+}
+
+// end takes away what a replica did in a slot, up to a number.
+func (s *Space) end(list []*entry, d Dot) {
+	for _, old := range slices.Clone(list) {
+		if old.dot.Replica == d.Replica && old.dot.Seq <= d.Seq {
+			s.kill(old)
+		}
+	}
+}
+
+// tick keeps the clock from being behind a time that was seen.
+func (s *Space) tick(t Time) {
+	if t.compare(s.clock) > 0 {
+		s.clock = t
+	}
+}
+
+// Take merges what others know. What is known already changes nothing. Unavailable: there is a gap before it,
+// so nothing was done; ask from Seen. Invalid: it is malformed.
+func (s *Space) Take(d Delta) error {
+	if err := checkDelta(&d); err != nil {
+		return err
+	}
+	if d.Of == s.self && d.To > s.seen[s.self] {
+		return shoal.E(shoal.Corrupt, "state", "others know of changes that this node made and does not have: its disk was set back", "start it in a new directory")
+	}
+	if max(d.After, d.Cut) > s.seen[d.Of] {
+		return shoal.E(shoal.Unavailable, "state", "changes in between are missing", "")
+	}
+	s.merge(d)
+	return nil
+}
+
+func (s *Space) merge(d Delta) {
+	if d.To <= s.seen[d.Of] {
+		return
+	}
+	for _, o := range d.Ops {
+		if o.Seq > s.seen[d.Of] {
+			s.apply(d.Of, o)
+			s.seen[d.Of] = o.Seq
+		}
+	}
+	s.see(d.Of, d.To)
+}
+
+// see notes that all of a replica's up to a number is known.
+func (s *Space) see(r Replica, to uint64) {
+	s.seen[r] = max(s.seen[r], to)
+	s.marked[r] = true
+	for c, seq := range s.early {
+		if c.replica == r && seq <= to {
+			delete(s.early, c)
+		}
+	}
+}
+
+func checkDelta(d *Delta) error {
+	bad := func(why string) error {
+		return shoal.E(shoal.Invalid, "state", why, "check that all nodes run the same version of shoal")
+	}
+	if len(d.Of) != ReplicaBytes || d.After > d.To {
+		return bad("a malformed delta")
+	}
+	last := d.After
+	for _, o := range d.Ops {
+		if o == nil || o.Seq <= last || o.Seq > d.To {
+			return bad("operations out of order")
+		}
+		last = o.Seq
+		if err := o.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Since returns what somebody lacks who has seen so much. whole: that begins before something that was forgotten;
+// it is all there is then, from the beginning, and goes to Join.
+func (s *Space) Since(seen Seen) (list []Delta, whole bool) {
+	for r, n := range s.cut {
+		whole = whole || seen[r] < n
+	}
+	for r, to := range s.seen {
+		after := seen[r]
+		if whole {
+			after = 0
+		}
+		if after >= to {
+			continue
+		}
+		d := Delta{Of: r, After: after, To: to, Cut: s.cut[r]}
+		if l := s.lanes[r]; l != nil {
+			for _, p := range l.list[l.find(after+1):] {
+				if p.e != nil {
+					d.Ops = append(d.Ops, p.e.op)
+				}
+			}
+		}
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b Delta) int { return Dot{Replica: a.Of}.compare(Dot{Replica: b.Of}) })
+	return list, whole
+}
+
+// Join merges everything that somebody knows, from the beginning. What is known there and not among it is gone.
+func (s *Space) Join(all []Delta) error {
+	theirs := Seen{}
+	there := map[Dot]*Op{}
+	for i := range all {
+		d := &all[i]
+		if err := checkDelta(d); err != nil {
+			return err
+		}
+		if d.After > 0 {
+			return shoal.E(shoal.Invalid, "state", "not from the beginning", "")
+		}
+		if d.Of == s.self && d.To > s.seen[s.self] {
+			return s.Take(*d) // which says so
+		}
+		theirs[d.Of] = d.To
+		for _, o := range d.Ops {
+			there[Dot{d.Of, o.Seq}] = o
+		}
+	}
+	for d, e := range maps.Clone(s.at) {
+		o := there[d]
+		if d.Seq > theirs[d.Replica] || o != nil && (!o.Gone || e.op.Gone) {
+			continue
+		}
+		if !e.op.Gone {
+			s.kill(e)
+		}
+		if left := s.at[d]; left != nil && o == nil { // and they need not be told that it takes others away
+			s.forget(left)
+		}
+	}
+	for _, d := range all {
+		s.merge(d)
+		if d.Cut > s.cut[d.Of] {
+			s.cut[d.Of] = d.Cut
+			s.marked[d.Of] = true
+		}
+	}
+	return nil
+}
+
+// Forget drops what only takes away and is known to all, who have seen so much at least.
+func (s *Space) Forget(all Seen) {
+	for r, l := range s.lanes {
+		to := min(all[r], s.seen[r])
+		for _, p := range slices.Clone(l.list) {
+			if p.seq > to {
+				break
+			}
+			if p.e != nil && p.e.op.Gone && !slices.ContainsFunc(p.e.op.Drop, func(d Dot) bool { return d.Seq > all[d.Replica] }) {
+				s.forget(p.e)
+				s.cut[r] = max(s.cut[r], p.seq)
+				s.marked[r] = true
+			}
+		}
+	}
+}
