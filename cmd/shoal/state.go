@@ -87,9 +87,9 @@ func stateAddCmd(s *shell) *cobra.Command {
 			req.Changes = nil
 			for _, arg := range args[1:] {
 				op := api.StateOp{Change: state.Change{Name: name, Field: field}, Kind: kind}
-				if elements {
-					op.Verb, op.Item = state.Insert, arg
-				} else if op.Verb = state.Add; true {
+				op.Verb, op.Item = state.Insert, arg
+				if !elements {
+					op.Verb, op.Item = state.Add, ""
 					if op.By, err = strconv.ParseInt(arg, 10, 64); err != nil {
 						return usage(cmd, "'"+arg+"' is no number that can be added")
 					}

@@ -213,12 +213,11 @@ func (s *Space) apply(r Replica, o *Op) {
 		e.op = &Op{Seq: o.Seq, Key: o.Key, Item: o.Item, Drop: o.Drop, Gone: true}
 	}
 	if o.Key.Kind == GrowSet { // whoever has seen both keeps the same one
-		for _, old := range slots[o.Item] {
-			if old.dot.compare(e.dot) > 0 {
+		if list := slots[o.Item]; len(list) > 0 {
+			if list[0].dot.compare(e.dot) > 0 {
 				return
 			}
-			s.kill(old)
-			break
+			s.kill(list[0])
 		}
 	}
 	s.rows = append(s.rows, Row{e.dot, e.op})
