@@ -157,6 +157,7 @@ type Data struct {
 	flights  flights
 	holds    holds
 	complete complete
+	afar     afar
 	buffers  pieces.Buffers // of blocks on their way
 	serving  chan struct{}  // a slot for each stream served
 
