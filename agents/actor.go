@@ -61,6 +61,7 @@ type actor struct {
 	instEpoch   uint64           // whose turns it remembers; 0: it is spoilt
 	readers     []shoal.Instance // of reads, idle
 	spare       *spare           // being opened; nil: none is
+	pull        *pull            // nil: it has paid nothing
 }
 
 // waiting is a turn that was proposed. done is told, once, what came of it; nil: it happened.
@@ -354,7 +355,7 @@ func (x *actor) unlead() {
 	for _, w := range x.waiting {
 		w.done(lost())
 	}
-	x.waiting = nil
+	x.waiting, x.pull = nil, nil
 	for _, i := range x.readers {
 		i.Close()
 	}

@@ -65,7 +65,7 @@ type switches struct {
 func New(cfg Config, d Deps) (*Agents, error) {
 	for name, missing := range map[string]bool{
 		"peers": d.Peers == nil, "directory": d.Directory == nil, "table": d.Table == nil, "members": d.Members == nil,
-		"code": d.Code == nil, "key": d.Key == nil, "clock": d.Boottime == nil,
+		"code": d.Code == nil, "data": d.Data == nil, "key": d.Key == nil, "clock": d.Boottime == nil,
 	} {
 		if missing {
 			return nil, shoal.E(shoal.Invalid, "open agents", "no "+name+" was given", "")

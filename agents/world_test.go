@@ -23,6 +23,7 @@ import (
 // world is some nodes over one network and directory in memory.
 type world struct {
 	since map[shoal.PeerID]time.Time
+	shelf shelf
 	zones map[shoal.PeerID]string // labels of nodes; set before anything runs that reads them
 	t     testing.TB
 	net   *shoaltest.Network
@@ -110,7 +111,7 @@ func (w *world) close() {
 // begin opens the node's part, as a process that starts does.
 func (p *peer) begin() {
 	a, err := New(p.w.cfg, Deps{
-		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Key: p.key,
+		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key,
 		Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
 	})
 	must(p.w.t, err)
@@ -255,6 +256,8 @@ func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error
 		return stubborn, nil
 	case "pair":
 		return pair{}, nil
+	case "reader":
+		return bookworm, nil
 	}
 	return nil, shoal.E(shoal.Invalid, "code "+code, "unknown", "")
 }
