@@ -81,6 +81,13 @@ func stories() []story {
 			r sum set|a|9 -> !offset 9
 			r sum other -> !nobody has it
 			r? total -> 11`},
+		{"readerc", "r", `
+			r? sum set|a|4|3 -> 11ca8a66 3
+			r sum set|a|4|3 -> 11ca8a66 3
+			r sum set|a|9 -> !offset 9
+			r sum set|a|x -> !numbers of bytes
+			r sum other -> !nobody has it
+			r? total -> 3`},
 		{"primes", "p", `
 			p start 1 -> !a number from 2
 			p start 50000 -> 
