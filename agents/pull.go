@@ -20,7 +20,7 @@ const (
 )
 
 const (
-	pullEvery   = 2 * time.Second  // between looks at whether a move pays
+	pullEvery   = time.Second      // between looks at whether a move pays
 	pullTime    = 30 * time.Second // for one
 	unknownRate = 50e6             // bytes per second of a link over which nothing has gone yet
 )

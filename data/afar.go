@@ -14,7 +14,7 @@ import (
 // Bounds on what is at hand of graphs that are read in parts.
 const (
 	atHandBytes = 8 << 20                // of leaves
-	atHandTime  = 500 * time.Millisecond // of a leaf: what is read for longer is read again, and paid again
+	atHandTime  = 100 * time.Millisecond // of a leaf: what is read for longer is read again, and paid again
 	atHandNodes = 4 << 20                // bytes of inner nodes
 	maxDistant  = 256                    // graphs whose holders are remembered
 	maxFound    = 1024                   // files whose CIDs are
