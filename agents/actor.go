@@ -338,6 +338,7 @@ func (x *actor) lead(l group.Leadership) {
 		return
 	}
 	if x.noted = m.Noted; m.Noted.Leader != "" && m.Noted.Leader != x.a.Peers.Self() {
+		x.forgetPaid()
 		x.noteSoon() // else with the first turn: waking up is no news
 	}
 	x.work()
@@ -395,7 +396,7 @@ func (x *actor) fail(err error) {
 
 // leave takes the group out of memory. The caller holds mu.
 func (x *actor) leave(why error) {
-	promise := x.g.Promise()
+	promise, paid := x.g.Promise(), x.pull
 	x.dead = why
 	x.timer.Stop()
 	x.unlead()
@@ -422,6 +423,9 @@ func (x *actor) leave(why error) {
 		delete(x.a.awake, x.key)
 		if !promise.Over(x.a.instant()) {
 			x.a.promises[x.key] = promise
+		}
+		if paid != nil && !paid.going {
+			x.a.paid.Add(x.key, paid)
 		}
 	}
 }

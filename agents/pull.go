@@ -22,12 +22,13 @@ const (
 const (
 	pullEvery   = time.Second      // between looks at whether a move pays
 	pullTime    = 30 * time.Second // for one
+	maxPaid     = 1 << 12          // agents that sleep and of which a node knows what they paid
 	unknownRate = 50e6             // bytes per second of a link over which nothing has gone yet
 )
 
-// pull is what an agent has paid for the distance to what it reads, since it lives here: the leader alone has it, in memory.
-// When another takes over, for whatever reason, it begins anew: what was paid is lost, and at most that much is paid once
-// more before the agent moves. The actor's mu guards it.
+// pull is what an agent has paid for the distance to what it reads, since it lives here: the leader's node alone has it, in
+// memory, also while the agent sleeps. When the node stops, or another takes over, it begins anew: what was paid is lost,
+// and at most that much is paid once more before the agent moves. The actor's mu guards it.
 type pull struct {
 	ledger *gravity.Ledger
 	paid   bool // something, since it was looked at last
@@ -96,6 +97,15 @@ func (x *actor) paid(from shoal.PeerID, bytes int, took time.Duration) {
 
 // newPull opens the account. The caller holds mu.
 func (x *actor) newPull() *pull {
+	x.a.mu.Lock()
+	p, ok := x.a.paid.Peek(x.key)
+	x.a.paid.Remove(x.key)
+	x.a.mu.Unlock()
+	if ok { // it has slept
+		clear(p.prices)
+		x.pull = p
+		return p
+	}
 	x.pull = &pull{ledger: gravity.At(x.a.Peers.Self()), looked: x.a.instant(), prices: map[shoal.PeerID]float64{}}
 	list, err := turn.History(x.state)
 	if err != nil {
@@ -107,6 +117,13 @@ func (x *actor) newPull() *pull {
 		}
 	}
 	return x.pull
+}
+
+// forgetPaid forgets what was paid before another led the agent. The caller holds mu.
+func (x *actor) forgetPaid() {
+	x.a.mu.Lock()
+	defer x.a.mu.Unlock()
+	x.a.paid.Remove(x.key)
 }
 
 func (x *actor) keeps(p shoal.PeerID) bool {

@@ -362,3 +362,23 @@ func mustKey(t *testing.T, w *world, agent string) shoal.Key {
 	must(t, err)
 	return k
 }
+
+// TestDrawnThoughItSleeps: an agent that reads seldom, and sleeps in between, is drawn all the same.
+func TestDrawnThoughItSleeps(t *testing.T) {
+	pulls(t, 4, Config{Idle: 5 * time.Second}, CreateOptions{Replicas: 3}, func(w *world) {
+		to := w.strangers()[0].id
+		w.shelf.put("set", to)
+		for range 20 {
+			w.look("set", shoal.CallRequest{}, 300*time.Millisecond) // three times: too few for a move
+			time.Sleep(30 * time.Second)
+			for _, n := range w.nodes {
+				if _, awake := n.Kept(); awake > 1 { // the directory may be in use
+					t.Fatalf("%d agents are awake on %s", awake, n.id.Short())
+				}
+			}
+		}
+		if list := w.events(turn.Drawn); len(list) == 0 || list[0].To != to {
+			t.Errorf("it is not drawn to %s: %+v", to.Short(), list)
+		}
+	})
+}
