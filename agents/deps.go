@@ -43,7 +43,7 @@ type Data interface {
 	Files(ctx context.Context, dataset, path, after string, limit int, w Way) ([]shoal.File, error)
 }
 
-// Deps are what this room needs of others. All but Rate must be set.
+// Deps are what this room needs of others. All but Link must be set.
 type Deps struct {
 	Peers     shoal.Peers
 	Directory shoal.Directory
@@ -51,8 +51,8 @@ type Deps struct {
 	Members   Members
 	Code      Code
 	Data      Data
-	Rate      func(p shoal.PeerID) float64 // bytes per second to a peer, as measured; 0: unknown; nil: none is known
-	Key       ed25519.PrivateKey           // the node's own: signs births
+	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured, bytes per second; 0: unknown; nil: all are
+	Key       ed25519.PrivateKey                                     // the node's own: signs births
 	// Boottime reads a clock that goes on while the machine is suspended and never steps.
 	Boottime func() time.Duration
 }
@@ -65,7 +65,7 @@ type Config struct {
 	Idle      time.Duration // after which an agent sleeps; default 30 s
 	Replace   time.Duration // a keeper gone for so long is replaced; default 60 s
 	Stay      time.Duration // after a move by hand, before what it reads draws it elsewhere; default 1 h
-	NoGravity bool          // what agents read draws none of those that this node leads
+	NoGravity bool          // what agents read and call draws none of those that this node leads
 	TurnTime  time.Duration // of one turn at most; default 10 s
 	StateMax  uint64        // bytes that an agent may keep; default 1 GiB
 	Mailbox   int           // messages that wait for one agent; default 1024

@@ -26,7 +26,7 @@ const (
 	unknownRate = 50e6             // bytes per second of a link over which nothing has gone yet
 )
 
-// pull is what an agent has paid for the distance to what it reads, since it lives here: the leader's node alone has it, in
+// pull is what an agent has paid for the distance to what it reads, and to the agents it calls, since it lives here: the leader's node alone has it, in
 // memory, also while the agent sleeps. When the node stops, or another takes over, it begins anew: what was paid is lost,
 // and at most that much is paid once more before the agent moves. The actor's mu guards it.
 type pull struct {
@@ -37,6 +37,7 @@ type pull struct {
 	pinned time.Time // until then it stays where somebody had moved it
 	bytes  float64   // that came from peers, and how long that took, the latest counting most
 	took   float64
+	call   float64                  // seconds that the last call of an agent elsewhere took for the distance
 	prices map[shoal.PeerID]float64 // as of looked
 }
 
@@ -86,6 +87,9 @@ func (x *actor) paid(from shoal.PeerID, bytes int, took time.Duration) {
 		p = x.newPull()
 	}
 	if here { // what it would have taken from where the rest came from
+		if p.bytes == 0 {
+			return
+		}
 		p.ledger.Pay(from, float64(bytes)*p.took/p.bytes, 0)
 		return
 	}
@@ -93,6 +97,49 @@ func (x *actor) paid(from shoal.PeerID, bytes int, took time.Duration) {
 	p.bytes, p.took = p.bytes*fade+float64(bytes), p.took*fade+took.Seconds()
 	p.ledger.Pay(from, took.Seconds(), x.price(from))
 	p.paid = true
+}
+
+// called notes that the agent has called another, and so many bytes went to and fro. Of two that call one another one alone
+// counts that, always the same: it comes to the other, which stays.
+func (x *actor) called(key shoal.Key, bytes int) {
+	if x.a.cfg.NoGravity || !gravity.Follows(string(x.key), string(key)) {
+		return
+	}
+	at, ok := x.a.places.get(key)
+	if !ok || at.Leader == "" {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p, here := x.pull, at.Leader == x.a.Peers.Self()
+	if !x.open || here && p == nil {
+		return
+	}
+	if here {
+		p.ledger.Pay(at.Leader, p.call, 0)
+		return
+	}
+	rtt, rate := x.a.link(at.Leader)
+	if rtt <= 0 { // nothing is known of the way: it cannot be far
+		return
+	}
+	if p == nil {
+		p = x.newPull()
+	}
+	p.call = rtt.Seconds() + float64(bytes)/rate
+	p.ledger.Pay(at.Leader, p.call, x.price(at.Leader))
+	p.paid = true
+}
+
+// link is what is known of the way to a peer, and what is assumed of what is not.
+func (a *Agents) link(p shoal.PeerID) (rtt time.Duration, rate float64) {
+	if a.Link != nil {
+		rtt, rate = a.Link(p)
+	}
+	if rate <= 0 {
+		rate = unknownRate
+	}
+	return rtt, rate
 }
 
 // newPull opens the account. The caller holds mu.
@@ -167,13 +214,7 @@ func (x *actor) appraise(to shoal.PeerID) float64 {
 	if m, err := turn.ReadMeta(x.state); err == nil {
 		bytes = m.Bytes
 	}
-	rate := 0.0
-	if x.a.Rate != nil {
-		rate = x.a.Rate(to)
-	}
-	if rate <= 0 {
-		rate = unknownRate
-	}
+	_, rate := x.a.link(to)
 	return costLead + costLearn + float64(bytes)/rate
 }
 

@@ -87,6 +87,9 @@ var bookworm = agenttest.Behaviour{
 		n, err := t.Data.Read(ctx, string(t.Payload), "", 0, make([]byte, 1000))
 		return fmt.Append(nil, n), err
 	},
+	"ring": func(ctx context.Context, t *shoal.Turn, _ *any) ([]byte, error) {
+		return t.Out.Call(ctx, string(t.Payload), "wake", nil)
+	},
 	"wake": func(context.Context, *shoal.Turn, *any) ([]byte, error) { return nil, nil },
 	"fill": func(_ context.Context, t *shoal.Turn, _ *any) ([]byte, error) {
 		return nil, t.State.Put([]byte("k"), make([]byte, 1<<20))
@@ -381,4 +384,44 @@ func TestDrawnThoughItSleeps(t *testing.T) {
 			t.Errorf("it is not drawn to %s: %+v", to.Short(), list)
 		}
 	})
+}
+
+// TestCallersComeTogether: of two agents that call one another one moves to the other, once, and neither ever moves again;
+// while they are apart by nothing that was measured, none does.
+func TestCallersComeTogether(t *testing.T) {
+	for _, rtt := range []time.Duration{0, 20 * time.Millisecond} {
+		t.Run(fmt.Sprint(rtt), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 4, Config{})
+				w.rtt = rtt
+				names := []string{"reader", "other"}
+				for i, name := range names {
+					_, err := w.nodes[i].Create(context.Background(), CreateOptions{Name: name, Code: "reader", Replicas: 1})
+					must(t, err)
+					w.nodes[i].wantCall("", name, "wake", "")
+				}
+				if w.show(names[0]).Leader == w.show(names[1]).Leader {
+					t.Fatal("they are together from the beginning")
+				}
+				for i := range 2000 {
+					w.nodes[3].wantCall("", names[i%2], "ring", names[1-i%2])
+					time.Sleep(50 * time.Millisecond)
+				}
+				drawn := 0
+				for _, name := range names {
+					list, err := w.nodes[0].History(context.Background(), name)
+					must(t, err)
+					for _, e := range list {
+						if e.What == turn.Drawn {
+							drawn++
+						}
+					}
+				}
+				together := w.show(names[0]).Leader == w.show(names[1]).Leader
+				if together != (rtt > 0) || drawn > 1 || together != (drawn == 1) {
+					t.Errorf("together: %v, after %d moves", together, drawn)
+				}
+			})
+		})
+	}
 }

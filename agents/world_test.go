@@ -24,6 +24,7 @@ import (
 type world struct {
 	since map[shoal.PeerID]time.Time
 	shelf shelf
+	rtt   time.Duration           // as nodes have measured it; 0: they have not
 	zones map[shoal.PeerID]string // labels of nodes; set before anything runs that reads them
 	t     testing.TB
 	net   *shoaltest.Network
@@ -112,7 +113,7 @@ func (w *world) close() {
 func (p *peer) begin() {
 	a, err := New(p.w.cfg, Deps{
 		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key,
-		Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
+		Link: func(shoal.PeerID) (time.Duration, float64) { return p.w.rtt, 0 }, Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
 	})
 	must(p.w.t, err)
 	p.Agents = a
