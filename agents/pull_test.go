@@ -100,10 +100,8 @@ var bookworm = agenttest.Behaviour{
 func pulls(t *testing.T, n int, cfg Config, o CreateOptions, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, n, cfg)
-		w.zones = map[shoal.PeerID]string{}
-		if o.Needs != "" {
-			w.zones[w.nodes[0].id], w.zones[w.nodes[1].id], w.zones[w.nodes[2].id] = "in", "in", "in"
-			w.zones[w.nodes[n-1].id] = "in"
+		if o.Needs != "" { // all fit but one
+			w.label(func(i int) string { return map[bool]string{true: "out", false: "in"}[i == n-2] })
 		}
 		o.Name, o.Code = "reader", "reader"
 		_, err := w.nodes[0].Create(context.Background(), o)
@@ -111,6 +109,16 @@ func pulls(t *testing.T, n int, cfg Config, o CreateOptions, f func(w *world)) {
 		w.nodes[1].wantCall("", "reader", "wake", "")
 		f(w)
 	})
+}
+
+// label puts each node into a zone.
+func (w *world) label(zone func(i int) string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.zones = map[shoal.PeerID]string{}
+	for i, n := range w.nodes {
+		w.zones[n.id] = zone(i)
+	}
 }
 
 // asker is a node that runs.
@@ -274,10 +282,7 @@ func TestMovedByHandStays(t *testing.T) {
 func TestDrawnAndRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6, Config{Replace: 5 * time.Second})
-		w.zones = map[shoal.PeerID]string{}
-		for i, n := range w.nodes {
-			w.zones[n.id] = fmt.Sprint("zone", i%3)
-		}
+		w.label(func(i int) string { return fmt.Sprint("zone", i%3) })
 		_, err := w.nodes[0].Create(context.Background(), CreateOptions{Name: "reader", Code: "reader", Replicas: 3})
 		must(t, err)
 		w.nodes[1].wantCall("", "reader", "wake", "")
