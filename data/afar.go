@@ -18,6 +18,7 @@ const (
 	atHandNodes = 4 << 20                // bytes of inner nodes
 	maxDistant  = 256                    // graphs whose holders are remembered
 	maxFound    = 1024                   // files whose CIDs are
+	maxFetches  = 64                     // blocks on their way at once; more wait
 	distantTime = 30 * time.Second       // after which holders are looked for anew: there may be nearer ones
 )
 
@@ -25,6 +26,7 @@ const (
 // what is read again and again stayed here, unknown to others, nobody would see that it is wanted here.
 type afar struct {
 	flights flights // of blocks
+	slots   chan struct{}
 
 	mu     sync.Mutex
 	leaves atHand

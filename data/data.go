@@ -181,7 +181,7 @@ func New(cfg Config, deps Deps) (*Data, error) {
 	cfg = cfg.withDefaults()
 	d := &Data{
 		Deps: deps, cfg: cfg, log: cfg.Log, sets: map[cid.Cid]*dataset{}, parts: map[cid.Cid][]part{},
-		serving: make(chan struct{}, 256),
+		serving: make(chan struct{}, 256), afar: afar{slots: make(chan struct{}, maxFetches)},
 	}
 	if err := d.load(); err != nil {
 		return nil, shoal.Wrap(shoal.Corrupt, "open data", err)

@@ -236,6 +236,12 @@ func (r *parts) told(from shoal.PeerID, bytes int, took time.Duration) {
 // last: so that its distance is one distance.
 func (r *parts) bring(ctx context.Context, c cid.Cid) (last error) {
 	d := r.d
+	select {
+	case d.afar.slots <- struct{}{}:
+		defer func() { <-d.afar.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for _, anew := range []bool{false, true} {
 		at, err := d.afar.holders(ctx, d, r.root, anew)
 		if err != nil {
