@@ -11,6 +11,7 @@
 //     holder but the last.
 //   - What was put in place is read from the user's files and never written there. A file that changed
 //     is not read but named; other holders still serve what was in it.
+//   - A part of a file that lies elsewhere is read without a copy of the rest (ReadPart), and leaves none.
 //   - Garbage collection never drops a block that a pin, a kept partition or a lease needs, also
 //     while puts and fetches run.
 //
