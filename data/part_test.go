@@ -16,13 +16,13 @@ import (
 	"github.com/shoal-fabric/shoal"
 )
 
-// told counts what a Way is told, by peer.
-type told struct {
+// heard counts what a Way is told, by peer.
+type heard struct {
 	mu    sync.Mutex
 	bytes map[shoal.PeerID]int
 }
 
-func (w *told) way() Way {
+func (w *heard) way() Way {
 	w.bytes = map[shoal.PeerID]int{}
 	return Way{Read: func(from shoal.PeerID, n int, took time.Duration) {
 		w.mu.Lock()
@@ -34,7 +34,7 @@ func (w *told) way() Way {
 	}}
 }
 
-func (w *told) of(p shoal.PeerID) int {
+func (w *heard) of(p shoal.PeerID) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.bytes[p]
@@ -66,7 +66,7 @@ func TestReadPart(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "sub", "long"), long, 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "short"), []byte("short"), 0o644))
 	set := b.putAt(dir)
-	var seen told
+	var seen heard
 	way := seen.way()
 	read := func(p *peer, path string, offset int64, n int) []byte {
 		t.Helper()
@@ -214,7 +214,7 @@ func TestReadPartFromWhom(t *testing.T) {
 	must(t, os.WriteFile(file, content, 0o644))
 	set := w.nodes[1].putAt(file)
 	must(t, w.nodes[2].Pin(ctx, set))
-	var seen told
+	var seen heard
 	way := seen.way()
 	for _, first := range []*peer{w.nodes[1], w.nodes[2], w.nodes[1]} {
 		way.Rank = func(p shoal.PeerID) int {
