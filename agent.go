@@ -45,6 +45,26 @@ type Turn struct {
 
 	State State
 	Out   Effects
+	Data  Data // nil: it reads none
+}
+
+// Data is what a turn reads of the fabric's datasets. A CID has the same bytes wherever and whenever it is read, so
+// reading is no part of what a turn stages. Both methods wait for peers when what they need is not on this node.
+type Data interface {
+	// Read fills b with what the file at a slash-separated path of a dataset has from offset on, "" for a dataset that
+	// is one file; fewer bytes come only at its end. Invalid: no CID, a folder, or an offset beyond the end. NotFound:
+	// nobody who can be reached has the dataset, or there is no such file in it.
+	Read(ctx context.Context, dataset, path string, offset int64, b []byte) (int, error)
+	// Files lists a folder of a dataset by name: up to limit entries whose name is greater than after. Of a file it gives
+	// one entry without a name.
+	Files(ctx context.Context, dataset, path, after string, limit int) ([]File, error)
+}
+
+// File is an entry of a folder of a dataset.
+type File struct {
+	Name  string
+	Bytes uint64 // of a file
+	Dir   bool
 }
 
 // State is what an agent keeps. Keys are up to 1 KiB, values up to 1 MiB; more fails with Invalid, and more

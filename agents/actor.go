@@ -61,6 +61,7 @@ type actor struct {
 	instEpoch   uint64           // whose turns it remembers; 0: it is spoilt
 	readers     []shoal.Instance // of reads, idle
 	spare       *spare           // being opened; nil: none is
+	pull        *pull            // nil: it has paid nothing
 }
 
 // waiting is a turn that was proposed. done is told, once, what came of it; nil: it happened.
@@ -337,6 +338,7 @@ func (x *actor) lead(l group.Leadership) {
 		return
 	}
 	if x.noted = m.Noted; m.Noted.Leader != "" && m.Noted.Leader != x.a.Peers.Self() {
+		x.forgetPaid()
 		x.noteSoon() // else with the first turn: waking up is no news
 	}
 	x.work()
@@ -354,7 +356,7 @@ func (x *actor) unlead() {
 	for _, w := range x.waiting {
 		w.done(lost())
 	}
-	x.waiting = nil
+	x.waiting, x.pull = nil, nil
 	for _, i := range x.readers {
 		i.Close()
 	}
@@ -394,7 +396,7 @@ func (x *actor) fail(err error) {
 
 // leave takes the group out of memory. The caller holds mu.
 func (x *actor) leave(why error) {
-	promise := x.g.Promise()
+	promise, paid := x.g.Promise(), x.pull
 	x.dead = why
 	x.timer.Stop()
 	x.unlead()
@@ -421,6 +423,9 @@ func (x *actor) leave(why error) {
 		delete(x.a.awake, x.key)
 		if !promise.Over(x.a.instant()) {
 			x.a.promises[x.key] = promise
+		}
+		if paid != nil && !paid.going {
+			x.a.paid.Add(x.key, paid)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
 	"github.com/shoal-fabric/shoal/agents/group"
@@ -40,13 +42,14 @@ type Agents struct {
 
 	mu       sync.Mutex
 	awake    map[shoal.Key]*actor
-	loading  map[shoal.Key]chan struct{} // those that are being read from the disk
-	held     map[shoal.Key]bool          // those whose state is being replaced or removed
-	coming   map[shoal.Key]*intake       // those whose state is being taken in
-	promises map[shoal.Key]group.Promise // of groups that left memory, until they are over
-	sick     map[shoal.Key]error         // quarantined
-	failed   map[shoal.Key]bool          // whose disk did not do what it was asked, since they were last in memory
-	told     map[shoal.Key]group.Instant // when another keeper was last told so
+	loading  map[shoal.Key]chan struct{}      // those that are being read from the disk
+	held     map[shoal.Key]bool               // those whose state is being replaced or removed
+	coming   map[shoal.Key]*intake            // those whose state is being taken in
+	promises map[shoal.Key]group.Promise      // of groups that left memory, until they are over
+	sick     map[shoal.Key]error              // quarantined
+	failed   map[shoal.Key]bool               // whose disk did not do what it was asked, since they were last in memory
+	told     map[shoal.Key]group.Instant      // when another keeper was last told so
+	paid     *simplelru.LRU[shoal.Key, *pull] // by agents that were led here when they went to sleep
 	closed   bool
 
 	off switches // rules that tests switch off
@@ -66,7 +69,7 @@ type switches struct {
 func New(cfg Config, d Deps) (*Agents, error) {
 	for name, missing := range map[string]bool{
 		"peers": d.Peers == nil, "directory": d.Directory == nil, "table": d.Table == nil, "members": d.Members == nil,
-		"code": d.Code == nil, "key": d.Key == nil, "clock": d.Boottime == nil,
+		"code": d.Code == nil, "data": d.Data == nil, "key": d.Key == nil, "clock": d.Boottime == nil,
 	} {
 		if missing {
 			return nil, shoal.E(shoal.Invalid, "open agents", "no "+name+" was given", "")
@@ -86,6 +89,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
 		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
 		sick: map[shoal.Key]error{}, failed: map[shoal.Key]bool{}, told: map[shoal.Key]group.Instant{},
+		paid: recent[shoal.Key, *pull](maxPaid),
 	}
 	a.begun = a.instant()
 	a.newClerks()

@@ -31,14 +31,28 @@ type Code interface {
 	Behaviour(ctx context.Context, module string) (shoal.Behaviour, error)
 }
 
-// Deps are what this room needs of others. All must be set.
+// Way says from whom an agent reads rather, and is told what it read.
+type Way struct {
+	Rank func(p shoal.PeerID) int                               // the lowest first
+	Read func(from shoal.PeerID, bytes int, took time.Duration) // each block of content; from this node: in no time
+}
+
+// Data reads datasets, as shoal.Data does, from wherever they lie.
+type Data interface {
+	Read(ctx context.Context, dataset, path string, offset int64, b []byte, w Way) (int, error)
+	Files(ctx context.Context, dataset, path, after string, limit int, w Way) ([]shoal.File, error)
+}
+
+// Deps are what this room needs of others. All but Link must be set.
 type Deps struct {
 	Peers     shoal.Peers
 	Directory shoal.Directory
 	Table     shoal.Table
 	Members   Members
 	Code      Code
-	Key       ed25519.PrivateKey // the node's own: signs births
+	Data      Data
+	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured, bytes per second; 0: unknown; nil: all are
+	Key       ed25519.PrivateKey                                     // the node's own: signs births
 	// Boottime reads a clock that goes on while the machine is suspended and never steps.
 	Boottime func() time.Duration
 }
@@ -50,6 +64,8 @@ type Config struct {
 	Suspect   time.Duration // without an answer to one; default 1.5 s
 	Idle      time.Duration // after which an agent sleeps; default 30 s
 	Replace   time.Duration // a keeper gone for so long is replaced; default 60 s
+	Stay      time.Duration // after a move by hand, before what it reads draws it elsewhere; default 1 h
+	NoGravity bool          // what agents read and call draws none of those that this node leads
 	TurnTime  time.Duration // of one turn at most; default 10 s
 	StateMax  uint64        // bytes that an agent may keep; default 1 GiB
 	Mailbox   int           // messages that wait for one agent; default 1024
@@ -66,6 +82,7 @@ func (c Config) withDefaults() Config {
 	c.Suspect = cmp.Or(c.Suspect, 1500*time.Millisecond)
 	c.Idle = cmp.Or(c.Idle, 30*time.Second)
 	c.Replace = cmp.Or(c.Replace, time.Minute)
+	c.Stay = cmp.Or(c.Stay, time.Hour)
 	c.TurnTime = cmp.Or(c.TurnTime, 10*time.Second)
 	c.StateMax = cmp.Or(c.StateMax, 1<<30)
 	c.Mailbox = cmp.Or(c.Mailbox, 1024)

@@ -23,6 +23,7 @@
 //	post.go    messages between nodes, and signs of life
 //	writer.go  batches of all groups to the disk, one sync for those that wait
 //	tend.go    timers, outbox, sleep          repair.go, drain.go, ship.go  who keeps an agent, and how newcomers get its state
+//	pull.go    what an agent pays for distance to what it reads and calls, and the move that ends that
 //	store.go   the layout of the table
 //
 // One lock order holds: an actor's, then the room's, then those of post and writer. Nothing waits for a disk or a

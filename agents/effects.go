@@ -68,6 +68,9 @@ func (f *effects) Call(ctx context.Context, to, method string, payload []byte) (
 	if dies(err) {
 		f.died = err // whatever the code makes of it
 	}
+	if err == nil {
+		f.x.called(key, len(payload)+len(out))
+	}
 	return out, shoal.Wrap(shoal.Unavailable, what, err)
 }
 

@@ -31,6 +31,23 @@ func (x *actor) news() *turn.Event {
 	return e
 }
 
+// record writes something into the history, and what the history lacks before it, by entries of their own. It need not be
+// there when this returns: what the leader does next comes after it in the log.
+func (x *actor) record(e turn.Event) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.open || x.dead != nil {
+		return
+	}
+	if lacks := x.news(); lacks != nil {
+		x.propose(&turn.Entry{Kind: turn.Note, At: lacks.At, Event: lacks}, func(error) {})
+	}
+	e.At, e.Epoch, e.Generation, e.Leader = x.a.cfg.Now().UnixMilli(), x.epoch, x.rec.Generation, x.a.Peers.Self()
+	if x.open {
+		x.propose(&turn.Entry{Kind: turn.Note, At: e.At, Event: &e}, func(error) {})
+	}
+}
+
 // noteSoon writes what the history lacks by an entry of its own, unless another one takes it along first. The
 // caller holds mu.
 func (x *actor) noteSoon() {

@@ -8,6 +8,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/group"
 	"github.com/shoal-fabric/shoal/agents/keepers"
+	"github.com/shoal-fabric/shoal/agents/turn"
 )
 
 // movePause is how often a move looks whether it can take its next step.
@@ -68,12 +69,33 @@ func (x *actor) keptBy(p shoal.PeerID) bool {
 	return slices.ContainsFunc(x.mark.Conf.Members, func(m group.Member) bool { return m.Peer == p })
 }
 
-// move takes the steps of a move, at the leader, until the target leads or another does.
-func (x *actor) move(ctx context.Context, to shoal.PeerID) error {
+// moveByHand is move for somebody who says so. The history has it, and so the next leader knows: what the agent reads does
+// not draw it away again for a while.
+func (x *actor) moveByHand(ctx context.Context, by, to shoal.PeerID) error {
+	if to == x.a.Peers.Self() {
+		return nil
+	}
+	if err := x.mayMove(to); err != nil {
+		return err
+	}
+	x.record(turn.Event{What: turn.Moved, To: to, By: by})
+	return x.move(ctx, to)
+}
+
+// mayMove reports why a peer must not keep the agent, or nil.
+func (x *actor) mayMove(to shoal.PeerID) error {
 	for _, m := range append(x.a.Members.Table(), x.a.self()) {
 		if why := x.a.unfit(x.genesis.Needs, m); m.ID == to && why != "" && !x.keptBy(to) {
 			return shoal.E(shoal.Refused, "peer "+to.Short(), "it does not fit the agent's requirement: "+why, "choose another: 'shoal peers --where' finds those that fit")
 		}
+	}
+	return nil
+}
+
+// move takes the steps of a move, at the leader, until the target leads or another does.
+func (x *actor) move(ctx context.Context, to shoal.PeerID) error {
+	if err := x.mayMove(to); err != nil {
+		return err
 	}
 	x.mu.Lock()
 	for x.maintaining { // repair is at it; it takes a few seconds at most
@@ -85,7 +107,7 @@ func (x *actor) move(ctx context.Context, to shoal.PeerID) error {
 	}
 	x.maintaining = true
 	epoch := x.epoch
-	gone := x.gonePeers(x.a.look())
+	gone, like := x.gonePeers(x.a.look()), x.a.like(to)
 	x.mu.Unlock()
 	defer func() {
 		x.mu.Lock()
@@ -103,7 +125,7 @@ func (x *actor) move(ctx context.Context, to shoal.PeerID) error {
 		x.used = x.a.instant()
 		step := keepers.Step{}
 		if !x.mark.Conf.Joint() {
-			step = keepers.Swap(x.mark.Conf, to, x.self, gone)
+			step = keepers.Swap(x.mark.Conf, to, x.self, gone, like)
 		}
 		here := step.Lead == x.self
 		learn := step.Learn && newcomer.Peer == ""

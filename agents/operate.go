@@ -40,7 +40,7 @@ func (x *actor) operation(ctx context.Context, from shoal.PeerID, q *question) (
 	case opHere:
 		return nil, nil
 	case opMove:
-		return nil, x.move(ctx, shoal.PeerID(q.Payload))
+		return nil, x.moveByHand(ctx, from, shoal.PeerID(q.Payload))
 	case opUpgrade:
 		return x.upgrade(ctx, from, q.Payload)
 	case opHistory:

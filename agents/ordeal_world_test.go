@@ -143,7 +143,8 @@ func (m *machine) start() {
 	cfg.Now = m.wallclock
 	l.store = store
 	l.agents, err = New(cfg, Deps{
-		Peers: l, Directory: m.o.dirs.Node(m.id), Table: table, Members: company{m}, Code: village{m}, Key: m.key, Boottime: m.boottime,
+		Peers: l, Directory: m.o.dirs.Node(m.id), Table: table, Members: company{m}, Code: village{m}, Data: noData{}, Key: m.key,
+		Boottime: m.boottime,
 	})
 	must(m.o.t, err)
 	l.agents.off = m.o.off

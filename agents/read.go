@@ -94,7 +94,7 @@ func (x *actor) look(ctx context.Context, q *question, inst shoal.Instance, epoc
 	r.out = effects{x: x, stage: turn.NewStage(v, now, x.a.cfg.StateMax, true), mail: &r.mail, read: true}
 	r.turn = shoal.Turn{
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
-		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out,
+		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out, Data: reading{x},
 	}
 	reply, err := inst.Turn(ctx, &r.turn)
 	x.keepLines(epoch, r.out.lines)

@@ -253,6 +253,7 @@ func (a *Agents) tend() {
 	f := a.look()
 	a.each(func(x *actor) {
 		x.maintain(f)
+		x.attract()
 		x.expire(now)
 		x.rest(now)
 	})

@@ -247,7 +247,7 @@ func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, 
 	ctx = bounded
 	t := &shoal.Turn{
 		Agent: x.key, Method: m.m.Method, Payload: m.m.Payload, Caller: m.caller, Request: m.m.Request.String(),
-		Trace: m.chain.Trace, Epoch: epoch, Now: now, Seed: seed(x.key, epoch, m.m.Request.String()), State: s,
+		Trace: m.chain.Trace, Epoch: epoch, Now: now, Seed: seed(x.key, epoch, m.m.Request.String()), State: s, Data: reading{x},
 	}
 	out := &effects{x: x, stage: s, mail: m}
 	t.Out = out

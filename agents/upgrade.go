@@ -236,7 +236,7 @@ func (x *actor) migrate(life context.Context, m *mail, s *turn.Stage, epoch uint
 		out := &effects{x: x, stage: s, mail: m}
 		reply, err := inst.Turn(ctx, &shoal.Turn{
 			Agent: x.key, Method: migrate, Caller: string(m.code.by), Epoch: epoch, Now: now,
-			Seed: seed(x.key, epoch, fmt.Sprint(migrate, m.code.manifest.Number, step)), State: s, Out: out,
+			Seed: seed(x.key, epoch, fmt.Sprint(migrate, m.code.manifest.Number, step)), State: s, Out: out, Data: reading{x},
 		})
 		cancel()
 		x.keepLines(epoch, out.lines)

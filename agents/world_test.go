@@ -23,6 +23,8 @@ import (
 // world is some nodes over one network and directory in memory.
 type world struct {
 	since map[shoal.PeerID]time.Time
+	shelf shelf
+	rtt   time.Duration           // as nodes have measured it; 0: they have not
 	zones map[shoal.PeerID]string // labels of nodes; set before anything runs that reads them
 	t     testing.TB
 	net   *shoaltest.Network
@@ -110,8 +112,8 @@ func (w *world) close() {
 // begin opens the node's part, as a process that starts does.
 func (p *peer) begin() {
 	a, err := New(p.w.cfg, Deps{
-		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Key: p.key,
-		Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
+		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key,
+		Link: func(shoal.PeerID) (time.Duration, float64) { return p.w.rtt, 0 }, Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
 	})
 	must(p.w.t, err)
 	p.Agents = a
@@ -255,6 +257,8 @@ func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error
 		return stubborn, nil
 	case "pair":
 		return pair{}, nil
+	case "reader":
+		return bookworm, nil
 	}
 	return nil, shoal.E(shoal.Invalid, "code "+code, "unknown", "")
 }

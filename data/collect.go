@@ -179,7 +179,7 @@ func (d *Data) need(ctx context.Context) (map[mark]struct{}, error) {
 			}
 		}
 		for i, p := range s.m.Partitions {
-			if (whole || s.holds(i)) && p.CID != s.m.Root {
+			if (whole || s.holds(i)) && (p.CID != s.m.Root || !whole) { // the only partition may be the root
 				if err := add(p.CID, true, s.kept()); err != nil {
 					return nil, err
 				}

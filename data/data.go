@@ -11,6 +11,7 @@
 //     holder but the last.
 //   - What was put in place is read from the user's files and never written there. A file that changed
 //     is not read but named; other holders still serve what was in it.
+//   - A part of a file that lies elsewhere is read without a copy of the rest (ReadPart), and leaves none.
 //   - Garbage collection never drops a block that a pin, a kept partition or a lease needs, also
 //     while puts and fetches run.
 //
@@ -158,6 +159,7 @@ type Data struct {
 	flights  flights
 	holds    holds
 	complete complete
+	afar     afar
 	buffers  pieces.Buffers // of blocks on their way
 	serving  chan struct{}  // a slot for each stream served
 
@@ -182,7 +184,7 @@ func New(cfg Config, deps Deps) (*Data, error) {
 	cfg = cfg.withDefaults()
 	d := &Data{
 		Deps: deps, cfg: cfg, log: cfg.Log, sets: map[cid.Cid]*dataset{}, parts: map[cid.Cid][]part{},
-		serving: make(chan struct{}, 256),
+		serving: make(chan struct{}, 256), afar: afar{slots: make(chan struct{}, maxFetches)},
 	}
 	if err := d.load(); err != nil {
 		return nil, shoal.Wrap(shoal.Corrupt, "open data", err)

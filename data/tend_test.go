@@ -506,3 +506,25 @@ func TestManifestOfForeignData(t *testing.T) {
 		t.Fatalf("%d bytes missing, %v", missing, err)
 	}
 }
+
+// TestGCKeepsADatasetOfOnePartition: whose partition is its root, which is kept as any other.
+func TestGCKeepsADatasetOfOnePartition(t *testing.T) {
+	w := newWorld(t, 2)
+	ctx := t.Context()
+	dir := folder(t, 7, 3, 100)
+	one := filepath.Join(dir, "d0", "f000")
+	for _, path := range []string{one, dir} {
+		res, err := w.nodes[0].Put(ctx, path, PutOptions{Replicas: 2, PartitionBytes: 1 << 20})
+		must(t, err)
+		if p := res.Manifest.Partitions; len(p) != 1 || len(res.Holders) != 2 {
+			t.Fatalf("%d partitions, %d holders", len(p), len(res.Holders))
+		}
+		for _, n := range w.nodes {
+			_, _, err := n.GC(ctx)
+			must(t, err)
+			if _, missing, err := n.Missing(ctx, res.Manifest.Root); err != nil || missing > 0 {
+				t.Errorf("%s: %d bytes of %s are missing after garbage collection, %v", n.id, missing, filepath.Base(path), err)
+			}
+		}
+	}
+}

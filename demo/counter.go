@@ -125,7 +125,7 @@ func (d *run) counter(ctx context.Context) error {
 
 func (s *story) counted(c Counter) {
 	s.say("")
-	s.say("5. An agent counts: called from every node, while the one it lives on is killed")
+	s.say("7. An agent counts: called from every node, while the one it lives on is killed")
 	s.say("   lived on %s in epoch %d, kept by %d nodes; goes on on %s in epoch %d", c.Killed, c.EpochBefore, len(c.Keepers), c.MovedTo, c.EpochAfter)
 	s.say("   %d increments acknowledged, %d counted; %.1f s without service", c.Acknowledged, c.Final, c.GapSeconds)
 	if c.Unknown > 0 {

@@ -43,6 +43,8 @@ type Report struct {
 	Output      string         `json:"output_cid"`
 
 	Shipped   Shipped   `json:"shipped"`
+	Hardware  Hardware  `json:"hardware"`
+	Pulled    Pulled    `json:"pulled"`
 	AfterKill AfterKill `json:"after_kill"`
 	Counter   Counter   `json:"counter"`
 	OK        bool      `json:"ok"`
@@ -102,7 +104,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	s.launched(f)
 	d := &run{f: f, s: s, r: Report{Nodes: Nodes}}
 	for _, act := range []func(context.Context) error{
-		func(ctx context.Context) error { return d.put(ctx, o.Path) }, d.codeToData, d.dataToCode, d.killed,
+		func(ctx context.Context) error { return d.put(ctx, o.Path) }, d.codeToData, d.dataToCode, d.hardware, d.pulled, d.killed,
 	} {
 		if err := act(ctx); err != nil {
 			return d.r, err
@@ -265,6 +267,13 @@ func (d *run) judge() {
 	want(r.Output != "" && r.Output == r.Shipped.Output && r.Output == r.AfterKill.Output, "the three results differ")
 	want(r.AfterKill.Completed == r.AfterKill.Tasks, "after the kill %d of %d tasks completed", r.AfterKill.Completed, r.AfterKill.Tasks)
 	want(r.AfterKill.KilledMidJob, "the job was over before a node could be killed: try a larger folder")
+	h := r.Hardware
+	want(h.Ran != "" && h.Ran == h.On, "the task that asks for what %s has ran on %s", h.On, h.Ran)
+	p := r.Pulled
+	want(p.To == p.Holder && p.Holder != p.From, "the agent that reads what %s holds is on %s", p.Holder, p.To)
+	want(p.Pull != nil && p.Pull.Here > p.Pull.There && p.Moves == 0, "the agent's history does not say why it moved by itself")
+	want(p.After*100 < max(p.Before, 1), "%s of data moved for an agent before it moved to it, %s after", size(p.Before), size(p.After))
+	want(p.Stays, "an agent did not stay where gravity is off")
 	c := r.Counter
 	want(c.Final >= c.Acknowledged && c.Final <= c.Acknowledged+c.Unknown, "%d increments acknowledged, %d counted", c.Acknowledged, c.Final)
 	want(c.Acknowledged > 0 && c.EpochAfter > c.EpochBefore && c.MovedTo != c.Killed, "the counter did not outlive its node")

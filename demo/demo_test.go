@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/turn"
 	"github.com/shoal-fabric/shoal/examples"
 )
 
@@ -70,6 +71,14 @@ func TestDemoCountsAsGoDoes(t *testing.T) {
 	if !r.OK || len(r.WhyNot) > 0 {
 		t.Errorf("not ok: %v", r.WhyNot)
 	}
+	if h := r.Hardware; h.Ran != "node 3" || h.Output == "" || len(h.Out) != 1 {
+		t.Errorf("the task that asks for a graphics processor: %+v", h)
+	}
+	p := r.Pulled
+	if p.To != p.Holder || p.From == p.Holder || p.Before < 1<<20 || p.After > p.Before/100 || p.Keepers != 3 || p.Pull == nil ||
+		p.Pull.Here < p.Pull.Price || !p.Stays || p.Travels < p.Bytes*9/10 {
+		t.Errorf("the agents that read: %+v", p)
+	}
 	checkFields(t, r)
 	for line := range bytes.Lines(story.Bytes()) {
 		if len(line) > 81 {
@@ -92,6 +101,9 @@ func checkFields(t *testing.T, r Report) {
 	for name, like := range map[string]any{
 		"nodes": 0.0, "tasks": 0.0, "tasks_on_holders": 0.0, "tasks_by_node": map[string]any{}, "code_bytes_moved": 0.0,
 		"data_bytes_moved": 0.0, "data_bytes_read": 0.0, "seconds": 0.0, "output_cid": "", "ok": false,
+		"hardware.on": "", "hardware.ran": "", "hardware.why": "",
+		"pulled.holder": "", "pulled.from": "", "pulled.to": "", "pulled.bytes_before": 0.0, "pulled.bytes_after": 0.0, "pulled.stays": false,
+		"pulled.moves_asked_for": 0.0, "pulled.keepers": 0.0, "pulled.pull": map[string]any{},
 		"shipped.data_bytes_moved": 0.0, "shipped.seconds": 0.0, "shipped.output_cid": "",
 		"after_kill.tasks": 0.0, "after_kill.completed": 0.0, "after_kill.killed_mid_job": false, "after_kill.output_cid": "",
 		"counter.acknowledged": 0.0, "counter.final": 0.0, "counter.gap_s": 0.0, "counter.epoch_after": 0.0,
@@ -112,6 +124,8 @@ func TestJudge(t *testing.T) {
 	good := Report{
 		MaxShare: 0.21, Tasks: 10, OnHolders: 10, DataMoved: 9, DataRead: 1000, Output: "x", Shipped: Shipped{Output: "x"},
 		AfterKill: AfterKill{Tasks: 10, Completed: 10, KilledMidJob: true, Output: "x"},
+		Hardware:  Hardware{On: "node 3", Ran: "node 3"},
+		Pulled:    Pulled{Holder: "node 2", From: "node 1", To: "node 2", Pull: &turn.Pull{Here: 1, There: 0.5}, Before: 1000, After: 9, Stays: true},
 		Counter:   Counter{Killed: "node 1", MovedTo: "node 2", Acknowledged: 9, Final: 9, EpochBefore: 2, EpochAfter: 3},
 	}
 	d := run{r: good}
@@ -124,6 +138,9 @@ func TestJudge(t *testing.T) {
 		"uncounted": func(r *Report) { r.Counter.Final = 8 }, "doubled": func(r *Report) { r.Counter.Final = 10 },
 		"did not move": func(r *Report) { r.Counter.EpochAfter = 2 },
 		"shipped":      func(r *Report) { r.Shipped.Output = "y" }, "after the kill": func(r *Report) { r.AfterKill.Output = "y" },
+		"no processor": func(r *Report) { r.Hardware.Ran = "node 2" }, "not drawn": func(r *Report) { r.Pulled.To = "node 1" },
+		"told to": func(r *Report) { r.Pulled.Moves = 1 }, "no reason": func(r *Report) { r.Pulled.Pull = nil },
+		"still travels": func(r *Report) { r.Pulled.After = 10 }, "drawn though off": func(r *Report) { r.Pulled.Stays = false },
 		"lost": func(r *Report) { r.AfterKill.Completed-- }, "no kill": func(r *Report) { r.AfterKill.KilledMidJob = false },
 	} {
 		d := run{r: good}

@@ -20,6 +20,8 @@ type fleet struct {
 	dir   string
 	nodes []*node.Node // nil once killed
 	names map[shoal.PeerID]string
+	gpu   int // the node that has declared a graphics processor
+	off   int // the one whose agents stay, whatever they read
 }
 
 // launch starts n nodes on loopback, in one fabric, and waits until each knows all.
@@ -28,13 +30,17 @@ func launch(ctx context.Context, n int, log *slog.Logger) (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{dir: dir, names: map[shoal.PeerID]string{}}
+	f := &fleet{dir: dir, names: map[shoal.PeerID]string{}, gpu: n - 2, off: n - 1}
 	var invite string
 	for i := range n {
-		nd, err := node.Open(ctx, node.Config{
+		c := node.Config{
 			Dir: filepath.Join(dir, fmt.Sprintf("node%d", i)), Join: invite, Listen: []string{"/ip4/127.0.0.1/tcp/0"},
-			NoMDNS: true, Slots: 1, Log: log,
-		})
+			NoMDNS: true, Slots: 1, NoGravity: i == f.off, Log: log,
+		}
+		if i == f.gpu {
+			c.Devices = []shoal.GPU{declared}
+		}
+		nd, err := node.Open(ctx, c)
 		if err != nil {
 			f.close()
 			return nil, err

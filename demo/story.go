@@ -102,7 +102,7 @@ func (s *story) sideBySide(r Report) {
 func (s *story) survived(r Report) {
 	k := r.AfterKill
 	s.say("")
-	s.say("4. Once more, and a node is killed half-way")
+	s.say("6. Once more, and a node is killed half-way")
 	if k.KilledMidJob {
 		s.say("   %s was killed after %d of %d tasks, with %d pending on it", k.Killed, k.DoneBefore, k.Tasks, k.Pending)
 	} else {

@@ -95,6 +95,7 @@ func (st story) run(t *testing.T, b shoal.Behaviour, fresh bool) string {
 	f := agenttest.NewFabric()
 	defer f.Close()
 	f.Fresh = fresh
+	f.Data = agenttest.Data{"set/a": "one\ntwo\n", "set/sub/b": "three\n", "alone": "x\ny\nz"}
 	for _, name := range strings.Fields(st.agents) {
 		f.Add(name, b)
 	}

@@ -14,7 +14,7 @@ for name in cat fail grep hello wordcount wordsum; do
   clang $flags -msimd128 -mbulk-memory $link -o "$out/$name.wasm" "$name/main.c"
 done
 clang $flags -I../sdk/c $link -o "$out/ask.wasm" ask/main.c
-for name in counterc tally; do
+for name in counterc readerc tally; do
   clang $flags -mexec-model=reactor -I../sdk/c -Wl,--strip-all,--stack-first -o "$out/$name.wasm" "$name/main.c"
 done
 if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then
@@ -22,7 +22,7 @@ if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then
   exit
 fi
 cd agents
-for name in counter election kv lock membership primes queue transfer; do
+for name in counter election kv lock membership primes queue reader transfer; do
   GOTOOLCHAIN=local GOFLAGS= GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build -trimpath -buildvcs=false \
     -buildmode=c-shared -ldflags '-s -w' -o "$out/$name.wasm" "./$name"
   gzip -9nf "$out/$name.wasm"

@@ -34,6 +34,8 @@ func List() []Example {
 		{Name: "membership", About: "membership: an agent that knows who is there; methods join, beat, leave, view, history, watch"},
 		{Name: "primes", About: "primes: a long computation in parts, that goes on elsewhere; methods start N, progress, stop"},
 		{Name: "queue", About: "queue: an agent that hands out messages until they are done; methods push, pull, done, extend, count"},
+		{Name: "reader", About: "reader: an agent that reads datasets by CID, wherever they lie; methods lines, sum, total"},
+		{Name: "readerc", About: "readerc: the same in C; methods sum, total"},
 		{Name: "tally", About: "tally: what a counter can be upgraded to; methods add [N], get, largest"},
 		{Name: "transfer", About: "transfer: two-phase commit over agents; methods deposit, balance, transfer, status"},
 		{Name: "wordcount", About: "wordcount [PATH...]: counts the words of /data into /out/counts.tsv"},

@@ -71,6 +71,23 @@ func stories() []story {
 			q? count -> 0 1 0
 			q done 1 2 -> done
 			q? count -> 0 0 0`},
+		{"reader", "r", `
+			r? lines set -> 3
+			r? lines set|sub/b -> 1
+			r? lines alone -> 2
+			r lines set|a -> 2
+			r sum set|a|4|3 -> 11ca8a66 3
+			r? sum set|a|4|3 -> 11ca8a66 3
+			r sum set|a|9 -> !offset 9
+			r sum other -> !nobody has it
+			r? total -> 11`},
+		{"readerc", "r", `
+			r? sum set|a|4|3 -> 11ca8a66 3
+			r sum set|a|4|3 -> 11ca8a66 3
+			r sum set|a|9 -> !offset 9
+			r sum set|a|x -> !numbers of bytes
+			r sum other -> !nobody has it
+			r? total -> 3`},
 		{"primes", "p", `
 			p start 1 -> !a number from 2
 			p start 50000 -> 

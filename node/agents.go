@@ -20,10 +20,10 @@ import (
 func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	r := n.rooms
 	cfg := n.cfg.Agents
-	cfg.Log, cfg.Now = n.cfg.Log, n.cfg.now
+	cfg.Log, cfg.Now, cfg.NoGravity = n.cfg.Log, n.cfg.now, cfg.NoGravity || n.cfg.NoGravity
 	r.agents, err = agents.New(cfg, agents.Deps{
 		Peers: r.rpc, Directory: r.dht, Table: r.disk.Table("agents"), Members: r.members, Code: agentCode{n}, Key: key,
-		Boottime: devices.Boottime,
+		Data: agentData{n}, Link: n.link, Boottime: devices.Boottime,
 	})
 	if err != nil {
 		return err
@@ -80,6 +80,25 @@ func (c agentCode) Behaviour(ctx context.Context, module string) (shoal.Behaviou
 		return nil, err
 	}
 	return c.n.rooms.sandbox.Behaviour(ctx, id)
+}
+
+// agentData reads datasets for agents.
+type agentData struct{ n *Node }
+
+func (d agentData) Read(ctx context.Context, dataset, path string, offset int64, b []byte, w agents.Way) (int, error) {
+	c, err := shoal.ParseCID(dataset)
+	if err != nil {
+		return 0, err
+	}
+	return d.n.rooms.data.ReadPart(ctx, c, path, offset, b, data.Way(w))
+}
+
+func (d agentData) Files(ctx context.Context, dataset, path, after string, limit int, w agents.Way) ([]shoal.File, error) {
+	c, err := shoal.ParseCID(dataset)
+	if err != nil {
+		return nil, err
+	}
+	return d.n.rooms.data.ListPart(ctx, c, path, after, limit, data.Way(w))
 }
 
 // CreateAgent makes an agent. code is what Module takes; near, if it is defined, is data that its keepers rather hold.

@@ -47,6 +47,8 @@ type Config struct {
 	Warden func(ctx context.Context, args ...string) *exec.Cmd
 
 	Agents agents.Config // of agents; Log is this Config's
+	// NoGravity leaves the agents that this node leads where they are, whatever they read or call.
+	NoGravity bool
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/sandbox/module"
+	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
 // FuzzHostCalls gives host calls any numbers: pointers and lengths that lie outside the guest's memory, run
@@ -22,7 +23,7 @@ func FuzzHostCalls(f *testing.F) {
 		f.Add(which, all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7], int64(-1))
 	}
 	const end, most = 128 << 10, 1<<32 - 1
-	for which := range uint32(21) {
+	for which := range uint32(23) {
 		seed(which)
 		seed(which, 1024, 10, 2048, 10, 3072, 10, 4096, 10)
 		seed(which, end-4, 8, end-4, 8, end-4, 8, end-4, 8)
@@ -39,12 +40,13 @@ func FuzzHostCalls(f *testing.F) {
 		}
 		defer in.Close()
 		var p []byte
-		for _, n := range []uint32{which % 21, a0, a1, a2, a3, a4, a5, a6, a7, 0} {
+		for _, n := range []uint32{which % 23, a0, a1, a2, a3, a4, a5, a6, a7, 0} {
 			p = binary.LittleEndian.AppendUint32(p, n)
 		}
 		turn, st := turnOf("raw", string(binary.LittleEndian.AppendUint64(p, uint64(delay))))
 		turn.Gas = 10_000_000
 		st.Calls = func(context.Context, string, string, []byte) ([]byte, error) { return make([]byte, 5000), nil }
+		turn.Data = agenttest.Data{strings.Repeat("\x00", 10) + "/" + strings.Repeat("\x00", 10): "some bytes"}
 		if err := st.Put([]byte("key"), make([]byte, 3000)); err != nil {
 			t.Fatal(err)
 		}

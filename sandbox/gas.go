@@ -293,7 +293,7 @@ func callOf(mod, name string) meter.Call {
 // agentCall is the price of a host call of agents; hostcall holds what they ask for against its bounds.
 func agentCall(name string) uint32 {
 	switch name {
-	case "call":
+	case "call", "read", "files":
 		return 50_000
 	case "send", "timer":
 		return 10_000

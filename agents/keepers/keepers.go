@@ -74,28 +74,42 @@ type Step struct {
 	Lead    uint64   // the target votes: it is to lead
 }
 
-// Swap says how an agent led by a member comes to live on a peer. Whoever is gone makes room first, then a keeper
-// that is not the leader: the one that came last.
-func Swap(c group.Conf, to shoal.PeerID, leader uint64, gone func(shoal.PeerID) bool) (s Step) {
-	var target *group.Member
-	var out uint64
-	lost := false
+// Leaves says which member makes room for a newcomer in a group led by leader: whoever is gone, else one that is like the
+// newcomer, in the same zone, else the one that came last; the leader only if there is nobody else.
+func Leaves(c group.Conf, leader uint64, gone, like func(shoal.PeerID) bool) (out uint64) {
+	best := 0
 	for _, m := range c.Members {
+		worth := 2
 		switch {
-		case m.Peer == to:
-			target = &m
-		case m.Role != group.Voter || lost:
+		case m.Role != group.Voter:
+			continue
 		case gone(m.Peer):
-			out, lost = m.ID, true
-		case m.ID != leader || out == 0:
-			out = m.ID
+			worth = 4
+		case m.ID == leader:
+			worth = 1
+		case like(m.Peer):
+			worth = 3
+		}
+		if worth > best || worth == best && worth < 4 {
+			out, best = m.ID, worth
+		}
+	}
+	return out
+}
+
+// Swap says how an agent led by a member comes to live on a peer; gone and like are those of Leaves.
+func Swap(c group.Conf, to shoal.PeerID, leader uint64, gone, like func(shoal.PeerID) bool) (s Step) {
+	var target *group.Member
+	for _, m := range c.Members {
+		if m.Peer == to {
+			target = &m
 		}
 	}
 	switch {
 	case target == nil:
 		s.Learn = true
 	case target.Role == group.Learner:
-		s.Promote, s.Remove = []uint64{target.ID}, []uint64{out}
+		s.Promote, s.Remove = []uint64{target.ID}, []uint64{Leaves(c, leader, gone, like)}
 	default:
 		s.Lead = target.ID
 	}

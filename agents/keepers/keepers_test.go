@@ -63,17 +63,18 @@ func TestLacks(t *testing.T) {
 }
 
 // TestSwap: a move replaces one voter by the target and leaves as many as there were; it takes whoever is
-// gone first, and the leader only if there is nobody else.
+// gone first, then one in the target's zone, and the leader only if there is nobody else.
 func TestSwap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := group.Conf{Next: 1}
-		dead := map[shoal.PeerID]bool{}
+		dead, near := map[shoal.PeerID]bool{}, map[shoal.PeerID]bool{}
 		n := rapid.SampledFrom([]int{1, 3, 5}).Draw(t, "voters")
 		for i := range n {
 			p := shoal.PeerID(rune('a' + i))
 			c.Members = append(c.Members, group.Member{ID: c.Next, Keeper: group.Keeper{Peer: p}})
 			c.Next++
 			dead[p] = i > 0 && rapid.Bool().Draw(t, "dead")
+			near[p] = rapid.Bool().Draw(t, "near")
 		}
 		leader := c.Members[0].ID
 		kind := rapid.SampledFrom([]string{"voter", "learner", "stranger"}).Draw(t, "target")
@@ -85,7 +86,7 @@ func TestSwap(t *testing.T) {
 			c.Members = append(c.Members, group.Member{ID: c.Next, Role: group.Learner, Keeper: group.Keeper{Peer: to}})
 			c.Next++
 		}
-		s := Swap(c, to, leader, func(p shoal.PeerID) bool { return dead[p] })
+		s := Swap(c, to, leader, func(p shoal.PeerID) bool { return dead[p] }, func(p shoal.PeerID) bool { return near[p] })
 		switch kind {
 		case "voter":
 			if m, _ := c.Member(s.Lead); m.Peer != to || s.Learn || len(s.Promote)+len(s.Remove) > 0 {
@@ -102,11 +103,12 @@ func TestSwap(t *testing.T) {
 			t.Fatalf("to a learner: %+v", s)
 		}
 		out, _ := c.Member(s.Remove[0])
-		anyDead := false
+		anyDead, anyNear := false, false
 		for _, m := range c.Members {
-			anyDead = anyDead || dead[m.Peer]
+			anyDead, anyNear = anyDead || dead[m.Peer], anyNear || near[m.Peer] && m.ID != leader
 		}
-		if out.Role != group.Voter || out.ID == leader && n > 1 || anyDead && !dead[out.Peer] {
+		if out.Role != group.Voter || out.ID == leader && n > 1 || anyDead && !dead[out.Peer] ||
+			!anyDead && anyNear && !near[out.Peer] {
 			t.Fatalf("%+v leaves %+v; dead %v", s, out, dead)
 		}
 	})

@@ -17,7 +17,17 @@ type Event struct {
 	Keepers    []shoal.PeerID `cbor:"k,omitempty" json:"keepers,omitempty"`
 	Conf       uint64         `cbor:"i,omitempty" json:"-"` // index of the configuration
 	Code       string         `cbor:"c,omitempty" json:"code,omitempty"`
-	By         shoal.PeerID   `cbor:"b,omitempty" json:"by,omitempty"` // who signed
+	By         shoal.PeerID   `cbor:"b,omitempty" json:"by,omitempty"` // who signed, or asked for it
+	To         shoal.PeerID   `cbor:"t,omitempty" json:"to,omitempty"` // where it is to move
+	Pull       *Pull          `cbor:"p,omitempty" json:"pull,omitempty"`
+}
+
+// Pull is why an agent moves by itself: what the distance to what it reads has taken, in seconds.
+type Pull struct {
+	Here  float64 `cbor:"h" json:"here_s"`  // since it came to where it is
+	There float64 `cbor:"t" json:"there_s"` // what the same would have taken where it moves
+	Price float64 `cbor:"p" json:"price_s"` // of the move
+	Why   string  `cbor:"w" json:"why"`
 }
 
 // What an event can be.
@@ -25,6 +35,8 @@ const (
 	Lives    = "lives"    // an epoch began
 	Kept     = "keepers"  // others keep it
 	Upgraded = "upgraded" // it runs other code
+	Moved    = "moved"    // somebody has it move
+	Drawn    = "drawn"    // what it reads has it move
 )
 
 // Noted is what the history knows already.

@@ -25,7 +25,8 @@ func agentMoveCmd(s *shell) *cobra.Command {
 		Short: "Have an agent live on another peer, or near data",
 		Long: `The peer becomes a keeper of the agent if it was none, in place of another, and the agent goes on there. Calls
 meanwhile are answered; none is lost or done twice. PEER is a peer ID, or its last eight characters. With --near it
-is the peer that holds the most of that data, of those that take it.`,
+is the peer that holds the most of that data, of those that take it. For an hour then it is not drawn elsewhere by what
+it reads or calls.`,
 		Example: "  shoal agent move hits u4Wqrh5b\n  shoal agent move hits --near bafy...",
 		Args:    between(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,8 +88,10 @@ func agentHistoryCmd(s *shell) *cobra.Command {
 	return &cobra.Command{
 		Use:   "history AGENT",
 		Short: "List where an agent lived, who kept it and what code it ran",
-		Long: `One line for each epoch in which the agent did something, each change of its keepers and each upgrade, the oldest
-first, of the last 256. Waking up on the same peer shows with the first turn.`,
+		Long: `One line for each epoch in which the agent did something, each change of its keepers, each upgrade and each move, the
+oldest first, of the last 256. Waking up on the same peer shows with the first turn. An agent that keeps reading data on
+another peer, or calling an agent there, moves there by itself, once what it waited for that exceeds what a move takes: the line says both, in --json
+pull has here_s, there_s and price_s. Where 'shoal agent move' put it it stays for an hour, whatever it reads.`,
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var list []turn.Event
@@ -126,6 +129,13 @@ func happened(e turn.Event) string {
 	switch e.What {
 	case turn.Upgraded:
 		return "runs " + e.Code + ", says " + e.By.Short()
+	case turn.Moved:
+		return "moves to " + e.To.Short() + ", says " + e.By.Short()
+	case turn.Drawn:
+		if e.Pull == nil {
+			return "drawn to " + e.To.Short()
+		}
+		return "drawn to " + e.To.Short() + ": " + e.Pull.Why
 	case turn.Kept:
 		return "kept by " + strings.Join(names, " ")
 	}

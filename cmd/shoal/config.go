@@ -31,6 +31,9 @@ type settings struct {
 	Members struct {
 		Table *string `yaml:"table"`
 	} `yaml:"members"`
+	Placement struct {
+		Gravity *string `yaml:"gravity"`
+	} `yaml:"placement"`
 	Devices   []device   `yaml:"devices"`
 	Executors []executor `yaml:"executors"` // there are no flags for these two
 }
@@ -45,7 +48,7 @@ type device struct {
 }
 
 // settingNames is for the error that names an unknown one.
-const settingNames = "listen, labels, slots, api, mdns, log, members.table, devices (each with vendor, model, memory, count, id), executors"
+const settingNames = "listen, labels, slots, api, mdns, log, members.table, placement.gravity, devices (each with vendor, model, memory, count, id), executors"
 
 // maxSettings bounds a configuration file.
 const maxSettings = 1 << 20
@@ -102,6 +105,7 @@ func (c settings) flags() (list []flag) {
 	add("api", c.API)
 	add("log", c.Log)
 	add("members-table", c.Members.Table)
+	add("placement-gravity", c.Placement.Gravity)
 	return list
 }
 

@@ -22,6 +22,7 @@ mdns: false
 log: info
 members:
   table: off
+placement: {gravity: off}
 `))
 	want := []flag{
 		{"listen", "127.0.0.1:0"},
@@ -34,6 +35,7 @@ members:
 		{"api", "127.0.0.1:7770"},
 		{"log", "info"},
 		{"members-table", "off"},
+		{"placement-gravity", "off"},
 	}
 	if got := c.flags(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\n got %v\nwant %v", err, got, want)

@@ -16,7 +16,8 @@ func demoCmd(s *shell) *cobra.Command {
 		Short: "Five nodes in one process count words where they lie, and survive a kill",
 		Long: `Demo needs no running node. It starts five complete nodes on loopback, puts PATH (default: this folder)
 with two copies of each partition, counts its words with the program sent to the data, then with the
-data shipped to one node, then with a node killed half-way, and compares. It leaves nothing behind.`,
+data shipped to one node, then with a node killed half-way, and compares. Between, a task finds the node that has a
+graphics processor (a declared one), and an agent moves to the data that it keeps reading. It leaves nothing behind.`,
 		Example: "  shoal demo\n  shoal demo ~/texts --json",
 		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -20,7 +20,7 @@ import (
 func upCmd(s *shell) *cobra.Command {
 	cfg := node.Config{}
 	var labels, weights []string
-	var apiAddr, table, level, config string
+	var apiAddr, table, gravity, level, config string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a node here: found a fabric, join one, or come back to it",
@@ -37,6 +37,7 @@ A file for --config holds any of
   mdns: false
   log: info
   members: {table: off}
+  placement: {gravity: off}       # agents stay where they are, whatever they read or call
   devices:                        # what the node cannot find out about
     - {vendor: google, model: Coral, memory: 8GiB, count: 2}
     - {id: "0000:03:00.0", model: Arc A770, memory: 16GiB}
@@ -89,6 +90,13 @@ A file for --config holds any of
 			default:
 				return usage(cmd, "--members-table is on or off, not '"+table+"'")
 			}
+			switch gravity {
+			case "on":
+			case "off":
+				cfg.NoGravity = true
+			default:
+				return usage(cmd, "--placement-gravity is on or off, not '"+gravity+"'")
+			}
 			if cfg.Join == "lan" && cfg.NoMDNS {
 				return usage(cmd, "--join lan finds the members by mDNS, which --no-mdns turns off")
 			}
@@ -110,6 +118,7 @@ A file for --config holds any of
 	f.StringArrayVar(&weights, "weight", nil, "PEER=NUMBER: that member's tasks get so many times another's part of the slots\nwhile both wait (default: 1); may be repeated")
 	f.BoolVar(&cfg.NoMDNS, "no-mdns", false, "neither announce on nor listen to the local network")
 	f.StringVar(&table, "members-table", "on", "off: know the routing table only, as in a fabric of thousands")
+	f.StringVar(&gravity, "placement-gravity", "on", "off: agents that this node leads do not move to what they keep reading or calling")
 	f.StringVar(&config, "config", "", "read settings from this YAML file; flags win over them")
 	f.StringVar(&level, "log", "warn", "what to log to the error stream: debug, info, warn or error")
 	return cmd

@@ -29,6 +29,8 @@ func calls() map[string]call {
 		"delete":  (*Desk).remove,
 		"scan":    (*Desk).scan,
 		"call":    (*Desk).call,
+		"read":    (*Desk).read,
+		"files":   (*Desk).files,
 		"send":    (*Desk).send,
 		"timer":   (*Desk).timer,
 		"log":     (*Desk).note,

@@ -18,6 +18,9 @@ const (
 	MaxValue   = 1 << 20
 	MaxPage    = 1 << 20 // of a scan, unless its first pair alone is longer
 	MaxPairs   = 1000    // of a scan
+	MaxRead    = 1 << 20 // of a dataset, at once
+	MaxPath    = 4 << 10 // in a dataset
+	MaxFiles   = 1000    // of a list
 	MaxLine    = 8 << 10 // of the log, longer ones are cut
 	MaxLog     = 64 << 10
 	maxFailure = 4 << 10

@@ -23,7 +23,9 @@ func AgentCall(name string) string {
 		return "iiiiiii:i"
 	case "timer":
 		return "iiIiiii:i"
-	case "call":
+	case "read":
+		return "iiiiIii:i"
+	case "call", "files":
 		return "iiiiiiii:i"
 	}
 	return ""

@@ -286,6 +286,44 @@ SHOAL_METHOD(gas) {
   return shoal_reply_text(text);
 }
 
+SHOAL_METHOD(read) {
+  split(4);
+  const char *path = strcmp(args[1], "-") ? args[1] : "";
+  size_t n = (size_t)atol(args[3]);
+  char *buf = malloc(n + 1);
+  int32_t got = shoal_read(args[0], strlen(args[0]), path, strlen(path), atoll(args[2]), buf, n);
+  if (got < 0) {
+    sprintf(buf = realloc(buf, 32), "error %d", -got);
+    got = (int32_t)strlen(buf);
+  }
+  int32_t code = shoal_reply(buf, got);
+  free(buf);
+  return code;
+}
+
+SHOAL_METHOD(folder) {
+  split(3);
+  const char *path = strcmp(args[1], "-") ? args[1] : "", *after = strcmp(args[2], "-") ? args[2] : "";
+  char out[4096] = "", *to = out;
+  int32_t n = shoal_files(args[0], strlen(args[0]), path, strlen(path), after, strlen(after), NULL, 0);
+  if (n < 0) {
+    sprintf(out, "error %d", -n);
+    return shoal_reply_text(out);
+  }
+  size_t len;
+  char *page = shoal_take(n, shoal_room(), &len);
+  for (char *at = page; at < page + len;) {
+    uint64_t size;
+    uint32_t name;
+    memcpy(&size, at, 8);
+    memcpy(&name, at + 8, 4);
+    to += sprintf(to, size == UINT64_MAX ? "%.*s/;" : "%.*s=%llu;", (int)name, at + 12, (unsigned long long)size);
+    at += 12 + name;
+  }
+  free(page);
+  return shoal_reply_text(out);
+}
+
 // raw makes one host call with the numbers of the payload, and replies what it returned: the fuzz test's.
 SHOAL_METHOD(raw) {
   struct {
@@ -296,7 +334,7 @@ SHOAL_METHOD(raw) {
   uint32_t *a = in.a;
 #define P(i) ((void *)(uintptr_t)a[i])
   int64_t r = 0;
-  switch (in.which % 21) {
+  switch (in.which % 23) {
     case 0: r = shoal_input(P(0), a[1]); break;
     case 1: r = shoal_rest(P(0), a[1]); break;
     case 2: r = shoal_error(P(0), a[1]); break;
@@ -318,6 +356,8 @@ SHOAL_METHOD(raw) {
     case 18: r = shoal_random(P(0), a[1]); break;
     case 19: r = shoal_now() + shoal_epoch() + shoal_gas(); break;
     case 20: r = shoal_reading(); break;
+    case 21: r = shoal_read(P(0), a[1], P(2), a[3], in.delay, P(5), a[6]); break;
+    case 22: r = shoal_files(P(0), a[1], P(2), a[3], P(4), a[5], P(6), a[7]); break;
   }
   // Whatever the call wrote, the stack of this function may be gone: it replies from a register.
   return r < -100 ? 1 : 0;

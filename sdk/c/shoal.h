@@ -27,7 +27,7 @@
 /* What a host call returns below zero; shoal_error says more. */
 enum {
   SHOAL_EINVALID = -1,      /* too long, or malformed */
-  SHOAL_ENOTFOUND = -2,     /* no such key, agent or method */
+  SHOAL_ENOTFOUND = -2,     /* no such key, agent, method or file */
   SHOAL_EREFUSED = -3,      /* the turn reads only, or a call would come back to an agent that waits */
   SHOAL_ETIMEOUT = -4,      /* shoal_call: unknown whether it was processed */
   SHOAL_ECANCELED = -5,     /* likewise */
@@ -45,7 +45,8 @@ enum {
 enum {
   SHOAL_MAX_KEY = 1 << 10,
   SHOAL_MAX_VALUE = 1 << 20,
-  SHOAL_MAX_PAYLOAD = 1 << 20
+  SHOAL_MAX_PAYLOAD = 1 << 20,
+  SHOAL_MAX_READ = 1 << 20
 };
 
 #ifdef __wasm__
@@ -82,6 +83,15 @@ SHOAL_HOST(call) int32_t shoal_call(const void *to, uint32_t to_n, const void *m
                                     const void *payload, uint32_t payload_n, void *buf, uint32_t cap);
 SHOAL_HOST(send) int32_t shoal_send(const void *to, uint32_t to_n, const void *method, uint32_t method_n,
                                     const void *payload, uint32_t payload_n);
+/* Fills buf with bytes of a file of a dataset, from offset on: cap of them, which is 1 MiB at most, or fewer at its
+ * end. path is empty for a dataset that is one file. Blocks that are not on this node come from peers meanwhile. */
+SHOAL_HOST(read) int32_t shoal_read(const void *cid, uint32_t cid_n, const void *path, uint32_t path_n, int64_t offset,
+                                    void *buf, uint32_t cap);
+/* The entries of a folder of a dataset, in order of names that come after another, about 1 MiB of them: each as a
+ * little-endian uint64, the bytes of a file or UINT64_MAX for a folder, a uint32 with the name's length, and the name.
+ * Of a file, one entry without a name. */
+SHOAL_HOST(files) int32_t shoal_files(const void *cid, uint32_t cid_n, const void *path, uint32_t path_n, const void *after,
+                                      uint32_t after_n, void *buf, uint32_t cap);
 /* Below zero nanoseconds clears the timer. */
 SHOAL_HOST(timer) int32_t shoal_timer(const void *name, uint32_t name_n, int64_t nanoseconds, const void *method,
                                       uint32_t method_n, const void *payload, uint32_t payload_n);
@@ -138,6 +148,19 @@ SHOAL_INLINE char *shoal_ask(const char *to, const char *method, const void *pay
   int32_t got = shoal_call(to, (uint32_t)strlen(to), method, (uint32_t)strlen(method), payload, (uint32_t)n, NULL, 0);
   if (result) *result = got;
   return got < 0 ? NULL : shoal_take(got, shoal_room(), len);
+}
+
+/* Up to cap bytes of a file of a dataset, more than SHOAL_MAX_READ too: how many, fewer only at the file's end, or below zero. */
+SHOAL_INLINE int64_t shoal_read_file(const char *cid, const char *path, int64_t offset, void *buf, size_t cap) {
+  size_t got = 0;
+  while (got < cap) {
+    uint32_t want = cap - got < SHOAL_MAX_READ ? (uint32_t)(cap - got) : SHOAL_MAX_READ;
+    int32_t n = shoal_read(cid, (uint32_t)strlen(cid), path, (uint32_t)strlen(path), offset + (int64_t)got, (char *)buf + got, want);
+    if (n < 0) return n;
+    got += (size_t)n;
+    if ((uint32_t)n < want) break;
+  }
+  return (int64_t)got;
 }
 
 /* For the end of a method: return shoal_reply(p, n); or return shoal_fails("why"); */

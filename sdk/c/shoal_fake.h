@@ -29,6 +29,8 @@ static struct {
   int reading;        /* 1: turns may only read */
   /* Answers shoal_call: the reply's length, which it wrote into *reply from malloc, or an error number. */
   int32_t (*call)(const char *to, const char *method, const char *payload, char **reply);
+  /* The content of a file of a dataset and its length, NULL if there is none; for shoal_read and shoal_files, of files alone. */
+  const char *(*data)(const char *cid, const char *path, size_t *n);
 
   char reply[(1 << 20) + 1]; /* of the last turn, with a NUL behind it */
   uint32_t reply_n;
@@ -199,6 +201,38 @@ static int32_t shoal_call(const void *to, uint32_t to_n, const void *method, uin
   free(p.p);
   free(reply);
   return n;
+}
+
+static const char *shoal_fake_file(const void *cid, uint32_t cid_n, const void *path, uint32_t path_n, size_t *n) {
+  if (!shoal_fake.data) return NULL;
+  shoal_fake_bytes c = shoal_fake_copy(cid, cid_n), p = shoal_fake_copy(path, path_n);
+  const char *all = shoal_fake.data(c.p, p.p, n);
+  free(c.p);
+  free(p.p);
+  return all;
+}
+
+static int32_t shoal_read(const void *cid, uint32_t cid_n, const void *path, uint32_t path_n, int64_t offset, void *buf,
+                          uint32_t cap) {
+  size_t n = 0;
+  if (cap > SHOAL_MAX_READ) return shoal_fake_refuse(SHOAL_EINVALID, "too long");
+  const char *all = shoal_fake_file(cid, cid_n, path, path_n, &n);
+  if (!all) return shoal_fake_refuse(SHOAL_ENOTFOUND, "there is no such file");
+  if (offset < 0 || (uint64_t)offset > n) return shoal_fake_refuse(SHOAL_EINVALID, "beyond the end");
+  if (n - (size_t)offset < cap) cap = (uint32_t)(n - (size_t)offset);
+  if (cap) memcpy(buf, all + offset, cap);
+  return (int32_t)cap;
+}
+
+static int32_t shoal_files(const void *cid, uint32_t cid_n, const void *path, uint32_t path_n, const void *after,
+                           uint32_t after_n, void *buf, uint32_t cap) {
+  size_t n = 0;
+  char entry[12] = "";
+  (void)after, (void)after_n;
+  if (!shoal_fake_file(cid, cid_n, path, path_n, &n)) return shoal_fake_refuse(SHOAL_ENOTFOUND, "there is no such file");
+  uint64_t size = n;
+  memcpy(entry, &size, 8);
+  return shoal_fake_give(entry, 12, buf, cap);
 }
 
 static int32_t shoal_send(const void *to, uint32_t to_n, const void *method, uint32_t method_n, const void *payload,

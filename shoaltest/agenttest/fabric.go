@@ -19,6 +19,7 @@ import (
 type Fabric struct {
 	// Fresh has each turn run on an instance of its own.
 	Fresh bool
+	Data  Data // that turns read; nil: there is none
 
 	now    time.Time
 	agents map[string]*member
@@ -194,6 +195,9 @@ func (f *Fabric) turn(ctx context.Context, from, to string, r shoal.CallRequest)
 	t := &shoal.Turn{
 		Agent: a.key, Method: r.Method, Payload: slices.Clone(r.Payload), Caller: from, Request: r.Request,
 		Trace: "t", Epoch: 1, Now: f.now, Seed: binary.BigEndian.AppendUint64(nil, f.count), Read: r.Read, State: st, Out: st,
+	}
+	if f.Data != nil {
+		t.Data = f.Data
 	}
 	if a.instance == nil || a.instance.Broken() {
 		var err error

@@ -51,6 +51,7 @@ func Probe() Behaviour {
 		"who":  plain(probeWho),
 		"dice": plain(probeDice),
 		"ask":  probeAsk,
+		"read": probeRead, "folder": probeFiles,
 		"tell": plain(func(t *shoal.Turn, a []string) ([]byte, error) {
 			return nil, numbered(t.Out.Send(a[0], a[1], rest(a, 2)))
 		}),
@@ -132,4 +133,38 @@ func probeAlarm(t *shoal.Turn, a []string) ([]byte, error) {
 		return nil, err
 	}
 	return nil, numbered(t.Out.Timer(a[0], time.Duration(ns), a[2], rest(a, 3)))
+}
+
+func probeRead(ctx context.Context, t *shoal.Turn, _ *any) ([]byte, error) {
+	a := strings.Split(string(t.Payload), " ")
+	offset, _ := strconv.ParseInt(a[2], 10, 64)
+	n, _ := strconv.Atoi(a[3])
+	switch {
+	case t.Data == nil:
+		return fmt.Appendf(nil, "error %d", shoal.Refused), nil
+	case n > MaxMessage:
+		return fmt.Appendf(nil, "error %d", shoal.Invalid), nil
+	}
+	b := make([]byte, n)
+	n, err := t.Data.Read(ctx, a[0], strings.Trim(a[1], "-"), offset, b)
+	if err != nil {
+		return []byte(numbered(err).Error()), nil
+	}
+	return b[:n], nil
+}
+
+func probeFiles(ctx context.Context, t *shoal.Turn, _ *any) (out []byte, err error) {
+	a := strings.Split(string(t.Payload), " ")
+	list, err := t.Data.Files(ctx, a[0], strings.Trim(a[1], "-"), strings.Trim(a[2], "-"), 1000)
+	if err != nil {
+		return []byte(numbered(err).Error()), nil
+	}
+	for _, f := range list {
+		if f.Dir {
+			out = fmt.Appendf(out, "%s/;", f.Name)
+		} else {
+			out = fmt.Appendf(out, "%s=%d;", f.Name, f.Bytes)
+		}
+	}
+	return out, nil
 }

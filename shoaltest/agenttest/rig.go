@@ -18,6 +18,7 @@ type behaviourRig struct {
 	state *TurnState // of the last turn
 	read  bool
 	calls func(ctx context.Context, to, method string, payload []byte) ([]byte, error)
+	data  shoal.Data
 }
 
 func (g *behaviourRig) open(t *testing.T) {
@@ -33,7 +34,7 @@ func (g *behaviourRig) turn(method, payload string) *shoal.Turn {
 	return &shoal.Turn{
 		Agent: shoal.NameKey("agent", "suite"), Method: method, Payload: []byte(payload), Caller: "caller",
 		Request: "request", Trace: "trace", Epoch: 7, Now: time.Unix(1_700_000_000, 5), Seed: []byte("seed"),
-		Read: g.read, State: g.state, Out: g.state,
+		Read: g.read, State: g.state, Out: g.state, Data: g.data,
 	}
 }
 

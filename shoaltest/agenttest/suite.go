@@ -32,6 +32,8 @@ import (
 //	tell TO METHOD TEXT     sends a message
 //	alarm NAME NS METHOD TEXT sets a timer
 //	note TEXT               logs TEXT
+//	read CID PATH OFFSET N  replies what so large a buffer was given of a file; "-" is empty; or "error N"
+//	folder CID PATH AFTER   replies "NAME=BYTES;" for each entry of a folder, or "NAME/;"; or "error N"
 //	count                   replies how often this instance was asked that
 //	trap                    stages something and traps
 //	spin                    never ends
@@ -48,6 +50,7 @@ func TestBehaviour(t *testing.T, open func(t *testing.T) shoal.Behaviour) {
 		{"what a turn knows", behaviourWho},
 		{"effects", behaviourEffects},
 		{"a call", behaviourCall},
+		{"data", behaviourData},
 		{"reading", behaviourReading},
 		{"a failure counts nothing and keeps the instance", behaviourFail},
 		{"a trap breaks the instance", behaviourTrap},
@@ -274,6 +277,53 @@ func behaviourCall(t *testing.T, g *behaviourRig) {
 	g.wants(t, "ask", "gone add 1", fmt.Sprint("error ", int(shoal.Unavailable)))
 	g.calls = nil
 	g.wants(t, "ask", "you add 1", fmt.Sprint("error ", int(shoal.NotFound)))
+}
+
+func behaviourData(t *testing.T, g *behaviourRig) {
+	number := func(k shoal.Kind) string { return fmt.Sprint("error ", int(k)) }
+	g.wants(t, "read", "set a 0 10", number(shoal.Refused))
+	long := strings.Repeat("0123456789", MaxMessage/10+2)
+	g.data = Data{"set/a": "hello", "set/sub/b": "", "set/z": long, "one": "alone", "set/" + strings.Repeat("n", 255): ""}
+	for _, read := range []bool{false, true} {
+		g.read = read
+		g.wants(t, "read", "set a 0 10", "hello")
+		g.wants(t, "read", "set a 1 3", "ell")
+		g.wants(t, "read", "set a 5 3", "")
+		g.wants(t, "read", "set a 6 3", number(shoal.Invalid))
+		g.wants(t, "read", "set a -1 3", number(shoal.Invalid))
+		g.wants(t, "read", "set sub 0 3", number(shoal.Invalid))
+		g.wants(t, "read", "set ../a 0 3", number(shoal.Invalid))
+		g.wants(t, "read", "set b 0 3", number(shoal.NotFound))
+		g.wants(t, "read", "other a 0 3", number(shoal.NotFound))
+		g.wants(t, "read", "one - 2 9", "one")
+		g.wants(t, "read", fmt.Sprint("set z 7 ", MaxMessage), long[7:7+MaxMessage])
+		g.wants(t, "read", fmt.Sprint("set z 7 ", MaxMessage+1), number(shoal.Invalid))
+		g.wants(t, "folder", "set - -", "a=5;"+strings.Repeat("n", 255)+"=0;sub/;"+fmt.Sprintf("z=%d;", len(long)))
+		g.wants(t, "folder", "set - o", "sub/;"+fmt.Sprintf("z=%d;", len(long)))
+		g.wants(t, "folder", "set sub -", "b=0;")
+		g.wants(t, "folder", "set z -", fmt.Sprintf("=%d;", len(long)))
+		g.wants(t, "folder", "set - z", "")
+		g.wants(t, "folder", "set y -", number(shoal.NotFound))
+	}
+	g.read = false
+	ctx, cancel := context.WithCancel(g.ctx)
+	g.data = waiting{cancel}
+	_, err := g.Turn(ctx, g.turn("read", "set a 0 10"))
+	wantKind(t, err, shoal.Canceled)
+	g.open(t)
+}
+
+// waiting is data that nobody has in time.
+type waiting struct{ cancel func() }
+
+func (w waiting) Read(ctx context.Context, _, _ string, _ int64, _ []byte) (int, error) {
+	w.cancel()
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func (w waiting) Files(context.Context, string, string, string, int) ([]shoal.File, error) {
+	return nil, nil
 }
 
 func behaviourReading(t *testing.T, g *behaviourRig) {

@@ -22,5 +22,8 @@
 // What lasts is what a turn put into the agent's state. Variables of the program are a cache: the instance
 // may be dropped after any turn, and a turn that failed does not take back what it did to them.
 //
+// A turn reads any dataset of the fabric by its CID: t.File("bafy...", "notes/a.txt") is an io.ReaderAt. Only what is read
+// travels; an agent that keeps reading what lies elsewhere is moved to it.
+//
 // Package agenttest runs methods in ordinary tests, without a fabric.
 package agent

@@ -7,6 +7,21 @@ type Host interface {
 	State
 	Effects
 	Facts
+	Data
+}
+
+// Data is what a turn reads of the fabric's datasets: up to 1 MiB of a file at once, fewer bytes than b has only at
+// its end; and some entries of a folder, those after a name, in order, or one without a name for a file.
+type Data interface {
+	Read(dataset, path string, offset int64, b []byte) (int, error)
+	Files(dataset, path, after string) ([]Entry, error)
+}
+
+// Entry is a file or folder in a dataset.
+type Entry struct {
+	Name  string
+	Bytes int64 // of a file
+	Dir   bool
 }
 
 // State is what the agent keeps. Get fails with NotFound for a key that there is not.

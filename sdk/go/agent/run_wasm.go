@@ -58,6 +58,12 @@ func hostSend(to, method string, payload unsafe.Pointer, n uint32) int32
 //go:wasmimport shoal timer
 func hostTimer(name string, delay int64, method string, payload unsafe.Pointer, n uint32) int32
 
+//go:wasmimport shoal read
+func hostRead(dataset, path string, offset int64, buf unsafe.Pointer, room uint32) int32
+
+//go:wasmimport shoal files
+func hostFiles(dataset, path, after string, buf unsafe.Pointer, room uint32) int32
+
 //go:wasmimport shoal log
 func hostLog(line string) int32
 
@@ -170,6 +176,25 @@ func (node) Send(to, method string, payload []byte) error {
 
 func (node) Timer(name string, delay time.Duration, method string, payload []byte) error {
 	return failed(hostTimer(name, int64(delay), method, pointer(payload), uint32(len(payload))))
+}
+
+func (node) Read(dataset, path string, offset int64, b []byte) (int, error) {
+	n := hostRead(dataset, path, offset, pointer(b), uint32(len(b)))
+	return int(max(0, n)), failed(n)
+}
+
+func (node) Files(dataset, path, after string) ([]Entry, error) {
+	page, err := take(hostFiles(dataset, path, after, unsafe.Pointer(&scratch), uint32(len(scratch))))
+	var out []Entry
+	for len(page) >= 12 {
+		size, n := binary.LittleEndian.Uint64(page), binary.LittleEndian.Uint32(page[8:])
+		e := Entry{Name: string(page[12 : 12+n]), Bytes: int64(size), Dir: size == 1<<64-1}
+		if e.Dir {
+			e.Bytes = 0
+		}
+		out, page = append(out, e), page[12+n:]
+	}
+	return out, err
 }
 
 func (node) Log(line string) { hostLog(line) }

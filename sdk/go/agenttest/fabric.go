@@ -23,6 +23,7 @@ type Fabric struct {
 	agents map[string]*member
 	queue  []message
 	count  int
+	files  map[string][]byte // of datasets
 }
 
 type member struct {

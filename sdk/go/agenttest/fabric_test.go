@@ -1,8 +1,10 @@
 package agenttest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +110,65 @@ func TestFabric(t *testing.T) {
 	want(t, nil, err, "")
 	if got := fmt.Sprint(f.Timers("a")); got != "[u]" {
 		t.Errorf("timers %v", got)
+	}
+}
+
+func TestData(t *testing.T) {
+	f := New()
+	f.AddFile("set", "a", []byte("hello"))
+	f.AddFile("set", "sub/b", nil)
+	f.AddFile("set", "z", bytes.Repeat([]byte("0123456789"), 300_000))
+	f.AddFile("one", "", []byte("alone"))
+	read := func(dataset, path string, offset int64, n int) agent.Func {
+		return func(t *agent.Turn) ([]byte, error) {
+			b := make([]byte, n)
+			n, err := t.File(dataset, path).ReadAt(b, offset)
+			if errors.Is(err, io.EOF) {
+				return append(b[:n], " end"...), nil
+			}
+			return b[:n], err
+		}
+	}
+	for _, c := range []struct {
+		f    agent.Func
+		want string
+	}{
+		{read("set", "a", 1, 3), "ell"},
+		{read("set", "a", 1, 9), "ello end"},
+		{read("set", "a", 5, 1), " end"},
+		{read("one", "", 0, 5), "alone"},
+		{func(t *agent.Turn) ([]byte, error) { // over several reads
+			b, err := io.ReadAll(io.NewSectionReader(t.File("set", "z"), 7, 2_900_001))
+			return fmt.Appendf(nil, "%d %s %s", len(b), b[:3], b[len(b)-3:]), err
+		}, "2900001 789 567"},
+		{func(t *agent.Turn) ([]byte, error) {
+			n, err := t.File("set", "z").Size()
+			return fmt.Append(nil, n), err
+		}, "3000000"},
+		{func(t *agent.Turn) (out []byte, _ error) {
+			for e, err := range t.Files("set", "") {
+				if err != nil {
+					return nil, err
+				}
+				out = fmt.Append(out, e, " ")
+			}
+			return out, nil
+		}, "{a 5 false} {sub 0 true} {z 3000000 false} "},
+	} {
+		f.Add("a", Methods{"m": c.f})
+		for _, call := range []func(string, string, []byte) ([]byte, error){f.Call, f.Read} {
+			if got, err := call("a", "m", nil); err != nil || string(got) != c.want {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		}
+	}
+	for want, m := range map[string]agent.Func{
+		"beyond": read("set", "a", 6, 1), "folder": read("set", "sub", 0, 1), "no such file": read("other", "a", 0, 1),
+		"it is a folder": func(t *agent.Turn) ([]byte, error) { _, err := t.File("set", "").Size(); return nil, err },
+	} {
+		f.Add("a", Methods{"m": m})
+		if _, err := f.Call("a", "m", nil); err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "offset 6") {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
