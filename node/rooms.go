@@ -147,7 +147,7 @@ func (n *Node) buildMinds() (err error) {
 	}
 	r.sched, err = scheduler.New(scheduler.Config{
 		Slots: cfg.Slots, Queue: cfg.Queue, Weights: cfg.Weights, Dir: filepath.Join(cfg.Dir, "tasks"),
-		OfferWait: cfg.patience(), Log: cfg.Log,
+		OfferWait: cfg.patience(), Policy: cfg.Placement.Policy, Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
 		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room,

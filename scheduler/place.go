@@ -180,7 +180,7 @@ func (p *placer) choose(
 		q.Passed = o.Why
 		peers = append(peers, q)
 	}
-	f := cost.Facts{Task: t.ID, Code: p.sizes[t.Module], Data: c.at.total, Seed: p.s.cfg.Seed}
+	f := cost.Facts{Task: t.ID, Code: p.sizes[t.Module], Data: c.at.total, Seed: p.s.cfg.Seed, Policy: p.s.cfg.Policy}
 	f.Work, f.Base = p.s.effort(t.Module)
 	refused := c.refused[:min(len(c.refused), maxRefusals)]
 	e := cost.Decide(f, peers, slices.Concat(refused, c.told))

@@ -33,6 +33,8 @@ type Facts struct {
 	Base float64 // seconds that a compilation takes besides what its size takes, 0 unknown
 	Work float64 // expected effort: seconds times HashMBs of the core that took them; 0 unknown
 	Seed uint64  // of the order among equals
+
+	Policy Policy // for comparisons; Fluid: what costs least
 }
 
 // Peer is what is known of one candidate.
@@ -137,7 +139,11 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	}
 	slices.SortFunc(e.Choices, byCost)
 	slices.SortFunc(passed, byCost)
-	if i := spread(f, e.Choices, pick(e.Choices), peers); i >= 0 {
+	i := f.Policy.bound(e.Choices, peers)
+	if i < 0 {
+		i = spread(f, e.Choices, pick(e.Choices), peers)
+	}
+	if i >= 0 {
 		c := e.Choices[i]
 		c.Chosen = true
 		e.Choices = slices.Insert(slices.Delete(e.Choices, i, i+1), 0, c)

@@ -1,0 +1,221 @@
+package fluid
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/shoal-fabric/shoal/bench/rig"
+	"github.com/shoal-fabric/shoal/node"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
+)
+
+// The links, as DESIGN has them.
+const (
+	bits  = 100e6
+	delay = 20 * time.Millisecond // one way
+)
+
+// policies are the kinds.
+var policies = map[string]cost.Policy{"fluid": cost.Fluid, "ship-data": cost.ShipData, "ship-code": cost.ShipCode}
+
+// Bench is the benchmark.
+func Bench() *rig.Bench {
+	return &rig.Bench{
+		Name: "fluid", Ours: "fluid", Rounds: 3,
+		About: []string{},
+		Ratios: []rig.Ratio{
+			{Name: "time_vs_best_policy", Of: worst("s"), Target: rig.AtMost(1.05)},
+			{Name: "bytes_vs_best_policy", Of: worst("mb")},
+			{Name: "bytes_vs_ship_data", Of: rig.Pair("fluid", "ship-data", "skewed_mb"), Target: rig.AtMost(0.2)},
+			{Name: "local_share", Of: rig.Plain("fluid", "local_share"), Target: rig.AtLeast(0.95)},
+		},
+		Roles: map[string]rig.Role{"node": rig.As(serve)},
+		Run:   run,
+	}
+}
+
+// worst is, of all lists, the greatest median ratio of a figure under fluid to the less of what the other two make of it.
+func worst(field string) func(rig.Samples) rig.Spread {
+	return func(s rig.Samples) rig.Spread {
+		w := rig.Sum(nil)
+		for i, l := range shapes {
+			f := l.name + "_" + field
+			var ratios []float64
+			a, b := s.Of("ship-data", f), s.Of("ship-code", f)
+			for round, v := range s.Of("fluid", f) {
+				if best := min(a[round], b[round]); best > 0 {
+					ratios = append(ratios, v/best)
+				}
+			}
+			if x := rig.Sum(ratios); i == 0 || !(x.Median <= w.Median) { // what was not measured is the worst
+				w = x
+			}
+		}
+		return w
+	}
+}
+
+// fabric is five nodes on a network of their own, all under one policy.
+type fabric struct {
+	lan   *rig.LAN
+	nodes [nodes]*rig.Proc
+}
+
+func newFabric(ctx context.Context, r *rig.Run, kind string) (*fabric, error) {
+	f := &fabric{lan: rig.NewLAN(bits, delay)}
+	var invite string
+	for i := range f.nodes {
+		err := f.lan.Plug(func(address string) (err error) {
+			var is ready
+			f.nodes[i], err = r.Procs.Start(ctx, "node", rig.AnyCore, setup{
+				Dir: filepath.Join(r.Work, kind, fmt.Sprint("n", i)), Join: invite, Listen: "/ip4/" + address + "/tcp/4170", Policy: policies[kind],
+			}, &is)
+			if is.Invite != "" {
+				invite = is.Invite
+			}
+			return err
+		})
+		if err != nil {
+			f.lan.Close()
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return f, f.each(func(i int, p *rig.Proc) error { return p.Do(ctx, "met", nodes-1, nil) })
+}
+
+// each gives all nodes an order at once.
+func (f *fabric) each(do func(i int, p *rig.Proc) error) error {
+	var wait sync.WaitGroup
+	errs := make(chan error, nodes)
+	for i, p := range f.nodes {
+		wait.Go(func() {
+			if err := do(i, p); err != nil {
+				errs <- fmt.Errorf("node %d: %w", i, err)
+			}
+		})
+	}
+	wait.Wait()
+	close(errs)
+	return <-errs
+}
+
+// traffic sums what the connections of all nodes have counted.
+func (f *fabric) traffic(ctx context.Context) (sum node.Traffic, err error) {
+	var mu sync.Mutex
+	err = f.each(func(_ int, p *rig.Proc) error {
+		var t node.Traffic
+		if err := p.Do(ctx, "traffic", 0, &t); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sum = sum.Plus(t)
+		return nil
+	})
+	return sum, err
+}
+
+func run(ctx context.Context, r *rig.Run) error {
+	fabrics := map[string]*fabric{}
+	defer func() {
+		r.Procs.Close() // while they can still say goodbye
+		for _, f := range fabrics {
+			f.lan.Close()
+		}
+	}()
+	var kinds []string
+	for _, kind := range []string{"fluid", "ship-data", "ship-code"} {
+		if r.Skips(kind) {
+			continue
+		}
+		f, err := newFabric(ctx, r, kind)
+		if err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		fabrics[kind] = f
+		kinds = append(kinds, kind)
+	}
+	return r.Turns(ctx, kinds, func(round int, kind string) error {
+		var moved, read float64
+		for _, l := range draw(r.Seed, round) {
+			m, n, err := fabrics[kind].list(ctx, r, round, kind, l)
+			if err != nil {
+				return fmt.Errorf("%s: %w", l.Name, err)
+			}
+			moved, read = moved+m, read+n
+		}
+		r.Add(round, kind, "local_share", 1-moved/read)
+		return nil
+	})
+}
+
+// list runs one list and says how many bytes of data came to nodes, and how many tasks have read.
+func (f *fabric) list(ctx context.Context, r *rig.Run, round int, kind string, l list) (moved, read float64, err error) {
+	o := order{Seed: r.Seed, Round: round, List: l, Roots: make([]string, len(l.Sets))}
+	var mu sync.Mutex
+	err = f.each(func(i int, p *rig.Proc) error {
+		o := o
+		o.Node = i
+		var roots map[int]string
+		if err := p.Do(ctx, "prepare", o, &roots); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for k, root := range roots {
+			o.Roots[k] = root
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	before, err := f.traffic(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	carried, dropped, used := f.lan.Carried(), f.lan.Dropped(), rig.CPU(f.nodes[:]...)
+	var sum ran
+	begun := time.Now()
+	err = f.each(func(i int, p *rig.Proc) error {
+		o := o
+		o.Node = i
+		var out ran
+		if err := p.Do(ctx, "run", o, &out); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sum.Read, sum.Here, sum.On = sum.Read+out.Read, sum.Here+out.Here, sum.On+out.On
+		return nil
+	})
+	took := time.Since(begun)
+	if err != nil {
+		return 0, 0, err
+	}
+	carried, dropped, used = f.lan.Carried()-carried, f.lan.Dropped()-dropped, rig.CPU(f.nodes[:]...)-used
+	after, err := f.traffic(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	t := after.Minus(before)
+	add := func(field string, v float64) { r.Add(round, kind, l.Name+"_"+field, v) }
+	add("s", took.Seconds())
+	add("mb", float64(carried)/1e6)
+	add("code_mb", float64(t.Code)/1e6)
+	add("data_mb", float64(t.Data)/1e6)
+	add("other_mb", float64(t.Other+t.Result)/1e6)
+	add("here", float64(sum.Here))
+	add("on_holders", float64(sum.On))
+	add("local_share", 1-float64(t.Data)/float64(sum.Read))
+	add("cpu_s", used.Seconds())
+	r.Logf("%d %-9s %-8s %.2f s, %.1f MB (code %.1f, data %.1f, other %.1f), %d of %d on the caller, %d on holders, cpu %.1f s, %d packets dropped",
+		round, kind, l.Name, took.Seconds(), float64(carried)/1e6, float64(t.Code)/1e6, float64(t.Data)/1e6, float64(t.Other+t.Result)/1e6,
+		sum.Here, len(l.Jobs), sum.On, used.Seconds(), dropped)
+	return float64(t.Data), float64(sum.Read), nil
+}
