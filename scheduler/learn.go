@@ -69,7 +69,7 @@ func (s *Scheduler) learn(module cid.Cid, out shoal.Outcome) {
 	defer s.mu.Unlock()
 	s.learnt = true
 	s.rates.Ran(rates.Run{
-		Peer: out.Peer, Module: module.String(), Seconds: out.Seconds, Speed: speed, Gas: out.Gas, Compile: out.Compile, Code: code,
+		Peer: out.Peer, Module: module.String(), Seconds: out.Seconds, Speed: speed, Gas: out.Gas, Compile: out.Compile, Code: cmp.Or(code.body, code.bytes),
 		Moved: out.CodeMoved + out.DataMoved, Fetch: out.Fetch,
 	}, time.Now())
 }
@@ -97,11 +97,11 @@ func (s *Scheduler) trust(p shoal.PeerID) (doubt, factor float64) {
 	return s.rates.Doubt(p, now), s.rates.Factor(p, now)
 }
 
-// size is that of a module in bytes, 0 unknown.
-func (p *placer) size(module cid.Cid) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sizes[module]
+// fetches is at how many bytes a second a peer got what tasks needed there; 0: unknown.
+func (s *Scheduler) fetches(p shoal.PeerID) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rates.Fetches(p)
 }
 
 // correct takes in what was learnt of a candidate.
