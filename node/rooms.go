@@ -128,7 +128,9 @@ func (n *Node) build(ctx, life context.Context) error {
 
 func (n *Node) buildMinds() (err error) {
 	r, cfg := n.rooms, n.cfg
-	r.data, err = data.New(data.Config{RepairEvery: cfg.Repair, HeldTimeout: cfg.patience(), Log: cfg.Log}, data.Deps{
+	r.data, err = data.New(data.Config{
+		RepairEvery: cfg.Repair, HeldTimeout: cfg.patience(), NoExtra: cfg.Placement.NoCopies, Log: cfg.Log,
+	}, data.Deps{
 		Store: r.guard, Graph: graph{r.blobs}, Peers: r.rpc, Directory: r.dht, KV: r.disk.KV("data"),
 		Members: n.everybody, Free: r.disk.Free, RTT: func(p shoal.PeerID) time.Duration { return r.rpc.Link(p).RTT },
 	})
@@ -150,7 +152,7 @@ func (n *Node) buildMinds() (err error) {
 		OfferWait: cfg.patience(), Policy: cfg.Placement.Policy, Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room,
+		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
 	})
 	if err != nil {
 		return err

@@ -158,6 +158,7 @@ func run(ctx context.Context, r *rig.Run) error {
 func (f *fabric) list(ctx context.Context, r *rig.Run, round int, kind string, l list) (moved, read float64, err error) {
 	o := order{Seed: r.Seed, Round: round, List: l, Roots: make([]string, len(l.Sets))}
 	var mu sync.Mutex
+	begun := time.Now()
 	err = f.each(func(i int, p *rig.Proc) error {
 		o := o
 		o.Node = i
@@ -181,7 +182,8 @@ func (f *fabric) list(ctx context.Context, r *rig.Run, round int, kind string, l
 	}
 	carried, dropped, used := f.lan.Carried(), f.lan.Dropped(), rig.CPU(f.nodes[:]...)
 	var sum ran
-	begun := time.Now()
+	prepared := time.Since(begun)
+	begun = time.Now()
 	err = f.each(func(i int, p *rig.Proc) error {
 		o := o
 		o.Node = i
@@ -214,8 +216,8 @@ func (f *fabric) list(ctx context.Context, r *rig.Run, round int, kind string, l
 	add("on_holders", float64(sum.On))
 	add("local_share", 1-float64(t.Data)/float64(sum.Read))
 	add("cpu_s", used.Seconds())
-	r.Logf("%d %-9s %-8s %.2f s, %.1f MB (code %.1f, data %.1f, other %.1f), %d of %d on the caller, %d on holders, cpu %.1f s, %d packets dropped",
+	r.Logf("%d %-9s %-8s %.2f s, %.1f MB (code %.1f, data %.1f, other %.1f), %d of %d on the caller, %d on holders, cpu %.1f s, %d packets dropped; put in %.1f s",
 		round, kind, l.Name, took.Seconds(), float64(carried)/1e6, float64(t.Code)/1e6, float64(t.Data)/1e6, float64(t.Other+t.Result)/1e6,
-		sum.Here, len(l.Jobs), sum.On, used.Seconds(), dropped)
+		sum.Here, len(l.Jobs), sum.On, used.Seconds(), dropped, prepared.Seconds())
 	return float64(t.Data), float64(sum.Read), nil
 }
