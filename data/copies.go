@@ -49,12 +49,12 @@ type demand struct {
 
 // Extra is a copy of a partition beyond the fabric's replicas, and why it is here.
 type Extra struct {
-	Partition int
-	Rent      float64 // seconds that fetches took here, or would have taken without the cache
-	Price     float64 // seconds that a copy takes
-	Worth     float64 // seconds that it still is worth: it goes with none left
-	Uses      int     // by tasks, since the node started
-	Why       string
+	Partition int     `json:"partition"`
+	Rent      float64 `json:"rent_s"`  // seconds that fetches took here, or would have taken without the cache, before it was bought
+	Price     float64 `json:"price_s"` // seconds that a copy takes
+	Worth     float64 `json:"worth_s"` // seconds that it still is worth: it goes with none left
+	Uses      int     `json:"uses"`    // by tasks, since the node started
+	Why       string  `json:"why"`
 }
 
 // Demand notes that a task here has read all of c, whose fetch took so long; 0: it was here. It may have a copy bought, which

@@ -23,6 +23,8 @@ type Status struct {
 	Load       shoal.Load       `json:"load"`
 	Pending    []shoal.PeerID   `json:"pending,omitempty"` // machines that wait for 'shoal invite approve'
 	Devices    []reserve.State  `json:"devices,omitempty"` // of a node with executors: who has them
+	Extra      int              `json:"extra_copies"`      // of partitions, kept here beyond the replicas while that pays
+	ExtraBytes uint64           `json:"extra_bytes"`       // that they take
 	Unrestored int              `json:"unrestored"`        // partitions below their number of copies that could not be restored
 }
 
@@ -61,6 +63,7 @@ func (n *Node) Status() Status {
 		Members: members, Connected: n.connected(), Version: Version, Dir: n.cfg.Dir, UptimeS: time.Since(n.begun).Seconds(),
 		Attributes: self.Attributes, Load: n.load(), Devices: r.native.Devices(), Unrestored: r.data.Stats().Below,
 	}
+	st.Extra, st.ExtraBytes = r.data.Extras()
 	for _, p := range r.members.Pending() {
 		st.Pending = append(st.Pending, p.Peer)
 	}

@@ -2,6 +2,7 @@ package fluid
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -64,28 +65,33 @@ type fabric struct {
 	nodes [nodes]*rig.Proc
 }
 
-func newFabric(ctx context.Context, r *rig.Run, kind string) (*fabric, error) {
-	f := &fabric{lan: rig.NewLAN(bits, delay)}
-	var invite string
-	for i := range f.nodes {
-		err := f.lan.Plug(func(address string) (err error) {
-			var is ready
+// start starts the nodes: one that founds the fabric, and the others, which join.
+func (f *fabric) start(ctx context.Context, r *rig.Run, kind string) error {
+	one := func(i int, invite string) (is ready, err error) {
+		err = f.lan.Plug(func(address string) (err error) {
 			f.nodes[i], err = r.Procs.Start(ctx, "node", rig.AnyCore, setup{
 				Dir: filepath.Join(r.Work, kind, fmt.Sprint("n", i)), Join: invite, Listen: "/ip4/" + address + "/tcp/4170", Policy: policies[kind],
 			}, &is)
-			if is.Invite != "" {
-				invite = is.Invite
-			}
 			return err
 		})
-		if err != nil {
-			f.lan.Close()
-			return nil, err
-		}
+		return is, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	first, err := one(0, "")
+	if err == nil {
+		err = f.each(func(i int, _ *rig.Proc) error {
+			if i == 0 {
+				return nil
+			}
+			_, err := one(i, first.Invite)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", kind, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return f, f.each(func(i int, p *rig.Proc) error { return p.Do(ctx, "met", nodes-1, nil) })
+	return f.each(func(_ int, p *rig.Proc) error { return p.Do(ctx, "met", nodes-1, nil) })
 }
 
 // each gives all nodes an order at once.
@@ -121,24 +127,29 @@ func (f *fabric) traffic(ctx context.Context) (sum node.Traffic, err error) {
 }
 
 func run(ctx context.Context, r *rig.Run) error {
-	fabrics := map[string]*fabric{}
+	fabrics, kinds := map[string]*fabric{}, []string{}
+	for _, kind := range []string{"fluid", "ship-data", "ship-code"} {
+		if !r.Skips(kind) {
+			fabrics[kind] = &fabric{lan: rig.NewLAN(bits, delay)}
+			kinds = append(kinds, kind)
+		}
+	}
 	defer func() {
 		r.Procs.Close() // while they can still say goodbye
 		for _, f := range fabrics {
 			f.lan.Close()
 		}
 	}()
-	var kinds []string
-	for _, kind := range []string{"fluid", "ship-data", "ship-code"} {
-		if r.Skips(kind) {
-			continue
-		}
-		f, err := newFabric(ctx, r, kind)
-		if err != nil {
-			return fmt.Errorf("%s: %w", kind, err)
-		}
-		fabrics[kind] = f
-		kinds = append(kinds, kind)
+	started := make(chan error, len(kinds))
+	for _, kind := range kinds {
+		go func() { started <- fabrics[kind].start(ctx, r, kind) }()
+	}
+	var failed []error
+	for range kinds {
+		failed = append(failed, <-started)
+	}
+	if err := errors.Join(failed...); err != nil {
+		return err
 	}
 	return r.Turns(ctx, kinds, func(round int, kind string) error {
 		var moved, read float64

@@ -32,6 +32,9 @@ func statusCmd(s *shell) *cobra.Command {
 				}
 				s.printf("tasks     %d running, %d queued, %d slots\n", st.Load.Running, st.Load.Queued, st.Load.Slots)
 				s.printf("storage   %s held, %s free\n", size(st.Load.HeldBytes), size(st.Load.DiskFree))
+				if st.Extra > 0 {
+					s.printf("copies    %d beyond the replicas, %s; 'shoal ls' tells why\n", st.Extra, size(st.ExtraBytes))
+				}
 				s.machine(st.Attributes, st.Load)
 				s.printf("up        %s, version %s, in %s\n", ago(st.UptimeS), st.Version, st.Dir)
 				if len(st.Attributes.Executors) > 0 {

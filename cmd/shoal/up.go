@@ -37,6 +37,7 @@ A file for --config holds any of
   mdns: false
   log: info
   members: {table: off}
+  placement: {copies: off}        # keep no copies of data beyond its replicas, however often tasks here fetch it
   devices:                        # what the node cannot find out about
     - {vendor: google, model: Coral, memory: 8GiB, count: 2}
     - {id: "0000:03:00.0", model: Arc A770, memory: 16GiB}
@@ -62,6 +63,9 @@ A file for --config holds any of
 					return shoal.Wrap(shoal.Invalid, "configuration "+config, err)
 				}
 				if cfg.Devices, err = c.devices(); err != nil {
+					return err
+				}
+				if cfg.Placement, err = c.placement(); err != nil {
 					return err
 				}
 			}
