@@ -33,6 +33,8 @@ type Node struct {
 	saying sync.Mutex                      // of who changes what this node says of its machine
 	free   atomic.Pointer[[]shoal.GPULoad] // as last seen
 
+	probing atomic.Bool // a link is
+
 	stop context.CancelFunc
 	loop sync.WaitGroup
 

@@ -153,6 +153,7 @@ func (n *Node) buildMinds() (err error) {
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
 		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
+		Probe: n.probe, Probed: func(p shoal.PeerID) bool { return r.rpc.Link(p).Probed },
 	})
 	if err != nil {
 		return err
@@ -231,6 +232,19 @@ func (n *Node) everybody() []shoal.Member {
 func (n *Node) link(p shoal.PeerID) (time.Duration, float64) {
 	l := n.rooms.rpc.Link(p)
 	return l.RTT, l.Rate
+}
+
+// probe has the way to a peer measured, unless that was done of late.
+func (n *Node) probe(p shoal.PeerID) {
+	if !n.probing.CompareAndSwap(false, true) { // a decision asks for many at once; the next one asks again
+		return
+	}
+	go func() {
+		defer n.probing.Store(false)
+		if _, err := n.rooms.rpc.Probe(context.Background(), p); err != nil && shoal.KindOf(err) != shoal.Refused {
+			n.cfg.Log.Debug("node: a link was not probed", "peer", p, "err", err)
+		}
+	}()
 }
 
 // load is what this node tells others of itself.

@@ -149,6 +149,18 @@ func (p *placer) link(c *cost.Peer, w way) {
 	c.Rate = first(fetch, rate, w.usual)
 }
 
+// worthProbing is how much has to move at least for its rate to matter to a decision.
+const worthProbing = 256 << 10
+
+// unknown reports whether nothing is known of the link to a peer.
+func (p *placer) unknown(id shoal.PeerID) bool {
+	if p.s.d.Link == nil || p.s.fetches(id) > 0 {
+		return false
+	}
+	_, rate := p.s.d.Link(id)
+	return rate == 0
+}
+
 // first returns the first that is known.
 func first(rates ...float64) float64 {
 	for _, r := range rates {

@@ -114,7 +114,8 @@ func (p *placer) correct(c *cost.Peer) {
 type PeerRate struct {
 	Peer    shoal.PeerID `json:"peer_id"`
 	RTT     float64      `json:"rtt_s"`       // seconds
-	Bytes   float64      `json:"bytes_per_s"` // over the link to it, by real traffic
+	Bytes   float64      `json:"bytes_per_s"` // over the link to it
+	Probed  bool         `json:"probed"`      // that was measured by a probe; else by real traffic
 	Fetch   float64      `json:"fetch_bytes_per_s"`
 	HashMBs float64      `json:"hash_mbs"` // as it says
 	Factor  float64      `json:"factor"`   // run time over what its speed lets expect, fading to 1
@@ -169,6 +170,7 @@ func (s *Scheduler) Rates(context.Context) Rates {
 		if p := &out.Peers[i]; s.d.Link != nil && p.Peer != s.self {
 			rtt, rate := s.d.Link(p.Peer)
 			p.RTT, p.Bytes = rtt.Seconds(), rate
+			p.Probed = s.d.Probed != nil && s.d.Probed(p.Peer)
 		}
 	}
 	slices.SortFunc(out.Peers, func(a, b PeerRate) int { return cmp.Compare(a.Peer, b.Peer) })

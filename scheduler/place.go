@@ -247,6 +247,11 @@ func (p *placer) facts(c *candidates, id shoal.PeerID, n noted) (out cost.Peer) 
 	out = cost.Peer{ID: id, Self: id == p.s.self, HashMBs: m.Attributes.HashMBs}
 	defer func() { p.correct(&out) }()
 	p.link(&out, c.way)
+	defer func() {
+		if p.s.d.Probe != nil && !out.Self && out.Code+out.Data >= worthProbing && p.unknown(id) {
+			p.s.d.Probe(id)
+		}
+	}()
 	out.Data = c.at.total - min(c.at.held[id], c.at.total)
 	size := p.sizes[c.t.Module].bytes
 	if !n.answered { // the table's word

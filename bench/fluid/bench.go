@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"time"
@@ -151,18 +152,28 @@ func run(ctx context.Context, r *rig.Run) error {
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	return r.Turns(ctx, kinds, func(round int, kind string) error {
-		var moved, read float64
+	for round := range r.Rounds + 1 {
+		before := len(r.Samples)
+		rng := rand.New(rand.NewPCG(r.Seed, uint64(round)))
+		moved, read := map[string]float64{}, map[string]float64{}
 		for _, l := range draw(r.Seed, round) {
-			m, n, err := fabrics[kind].list(ctx, r, round, kind, l)
-			if err != nil {
-				return fmt.Errorf("%s: %w", l.Name, err)
+			rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+			for _, kind := range kinds { // one list under all policies, and then the next: so the machine is about the same
+				m, n, err := fabrics[kind].list(ctx, r, round, kind, l)
+				if err != nil {
+					return fmt.Errorf("%s, %s, round %d: %w", kind, l.Name, round, err)
+				}
+				moved[kind], read[kind] = moved[kind]+m, read[kind]+n
 			}
-			moved, read = moved+m, read+n
 		}
-		r.Add(round, kind, "local_share", 1-moved/read)
-		return nil
-	})
+		for _, kind := range kinds {
+			r.Add(round, kind, "local_share", 1-moved[kind]/read[kind])
+		}
+		if round == 0 { // nothing was learnt yet
+			r.Samples = r.Samples[:before]
+		}
+	}
+	return nil
 }
 
 // list runs one list and says how many bytes of data came to nodes, and how many tasks have read.

@@ -37,8 +37,8 @@ var shapes = []struct {
 	zipf                float64 // 0: all are as popular
 }{
 	{"big-code", 2, 40, 60, [2]float64{2 * mib, 4 * mib}, [2]float64{8 * kib, 64 * kib}, 0},
-	{"big-data", 1, 16, 60, [2]float64{1 * kib, 64 * kib}, [2]float64{3 * mib, 6 * mib}, 0},
-	{"skewed", 2, 30, 150, [2]float64{16 * kib, 3 * mib}, [2]float64{32 * kib, 8 * mib}, 1.2},
+	{"big-data", 1, 16, 60, [2]float64{1 * kib, 64 * kib}, [2]float64{2 * mib, 4 * mib}, 0},
+	{"skewed", 2, 30, 150, [2]float64{16 * kib, 1 * mib}, [2]float64{32 * kib, 6 * mib}, 1.2},
 }
 
 // draw draws the lists of a round; all policies get the same.
