@@ -42,6 +42,7 @@ type Partition struct {
 type Holder struct {
 	Peer       PeerID
 	Partitions []int     // indexes into Manifest.Partitions, ascending
+	Extra      []int     // of these, the copies beyond the replicas asked for: the peer keeps them while that pays
 	Bytes      uint64    // of content held
 	Asked      time.Time // when the peer said so
 }

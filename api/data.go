@@ -54,7 +54,7 @@ func (s *Server) put(r *http.Request, send func(Event)) (any, error) {
 func holders(list []shoal.Holder) []HolderResult {
 	out := make([]HolderResult, len(list))
 	for i, h := range list {
-		out[i] = HolderResult{Peer: h.Peer, Partitions: h.Partitions, Bytes: h.Bytes, AgeS: max(0, time.Since(h.Asked).Seconds())}
+		out[i] = HolderResult{Peer: h.Peer, Partitions: h.Partitions, Extra: h.Extra, Bytes: h.Bytes, AgeS: max(0, time.Since(h.Asked).Seconds())}
 	}
 	return out
 }
@@ -96,6 +96,7 @@ func (s *Server) datasets(*http.Request) (any, error) {
 	for _, d := range s.node.Datasets() {
 		out = append(out, Dataset{
 			CID: d.Root.String(), Name: d.Name, Bytes: d.Bytes, Held: d.Held, Partitions: d.Partitions, Pinned: d.Pinned, Public: d.Public,
+			Extra: d.Extra,
 		})
 	}
 	return out, nil

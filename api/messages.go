@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 )
 
@@ -83,6 +84,7 @@ type PutResult struct {
 type HolderResult struct {
 	Peer       shoal.PeerID `json:"peer_id"`
 	Partitions []int        `json:"partitions"`
+	Extra      []int        `json:"extra,omitempty"` // of these, the copies beyond the replicas
 	Bytes      uint64       `json:"bytes"`
 	AgeS       float64      `json:"age_s"`
 }
@@ -194,4 +196,6 @@ type Dataset struct {
 	Partitions int    `json:"partitions"`
 	Pinned     bool   `json:"pinned"`
 	Public     bool   `json:"public"`
+
+	Extra []data.Extra `json:"extra,omitempty"` // copies here beyond the replicas asked for, and why
 }

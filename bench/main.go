@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-fabric/shoal/bench/agent"
 	"github.com/shoal-fabric/shoal/bench/call"
 	"github.com/shoal-fabric/shoal/bench/data"
+	"github.com/shoal-fabric/shoal/bench/fluid"
 	"github.com/shoal-fabric/shoal/bench/gas"
 	"github.com/shoal-fabric/shoal/bench/hostile"
 	"github.com/shoal-fabric/shoal/bench/node"
@@ -26,7 +27,7 @@ import (
 func benches() []*rig.Bench {
 	return []*rig.Bench{
 		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
-		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(),
 	}
 }
 

@@ -179,7 +179,7 @@ func (d *Data) need(ctx context.Context) (map[mark]struct{}, error) {
 			}
 		}
 		for i, p := range s.m.Partitions {
-			if (whole || s.holds(i)) && (p.CID != s.m.Root || !whole) { // the only partition may be the root
+			if (whole || s.keeps(i)) && (p.CID != s.m.Root || !whole) { // the only partition may be the root
 				if err := add(p.CID, true, s.kept()); err != nil {
 					return nil, err
 				}
@@ -266,7 +266,7 @@ func (d *Data) Unpin(ctx context.Context, c cid.Cid) error {
 		failures = make(chan error, maxPeers)
 	)
 	d.survey(ctx, c, func(h holding) {
-		if len(h.kept) == 0 && h.peer != d.Peers.Self() {
+		if len(h.kept)+len(h.extra) == 0 && h.peer != d.Peers.Self() {
 			return
 		}
 		wg.Go(func() {
@@ -322,11 +322,11 @@ func (d *Data) serveRelease(ctx context.Context, _ shoal.PeerID, req []byte) ([]
 // release stops keeping a dataset for the fabric. A pin of this node stays.
 func (d *Data) release(ctx context.Context, c cid.Cid, at int64) error {
 	s := d.know(c)
-	if s == nil || len(s.held()) == 0 {
+	if s == nil || len(s.held())+len(s.extras()) == 0 {
 		return shoal.E(shoal.NotFound, "release "+c.String(), "not kept here", "")
 	}
 	next, err := d.update(s.m, func(r *role) {
-		r.Held, r.Peers, r.Used, r.Shown = nil, nil, 0, false
+		r.Held, r.Extra, r.Peers, r.Used, r.Shown = nil, nil, nil, 0, false
 		if !r.Pinned && r.Lease == 0 {
 			r.Gone = max(at, r.Put)
 		}

@@ -107,6 +107,8 @@ type Config struct {
 	Avoid        time.Duration // how long a peer that sent wrong bytes is avoided; default 5 min
 	CacheBytes   uint64        // cached graphs beyond so much are dropped, oldest first; default 8 GiB
 	CollectEvery time.Duration // between looks at the cache; default 10 min
+	NoExtra      bool          // keep no copies beyond the fabric's, however often tasks here fetch the same
+	KeepExtra    time.Duration // one that saves nothing for so long goes; default 1 h
 	Log          *slog.Logger  // nil: discard
 }
 
@@ -125,6 +127,7 @@ func (c Config) withDefaults() Config {
 	def(&c.SurveyEvery, 10*time.Minute)
 	def(&c.Avoid, 5*time.Minute)
 	def(&c.CollectEvery, 10*time.Minute)
+	def(&c.KeepExtra, time.Hour)
 	if c.Replicas <= 0 {
 		c.Replicas = 2
 	}
@@ -161,7 +164,8 @@ type Data struct {
 	complete complete
 	afar     afar
 	buffers  pieces.Buffers // of blocks on their way
-	serving  chan struct{}  // a slot for each stream served
+	copies   copies
+	serving  chan struct{} // a slot for each stream served
 
 	collecting sync.Mutex  // one garbage collection at a time
 	dirty      atomic.Bool // blocks nobody needs were spared, as somebody used them
@@ -185,6 +189,7 @@ func New(cfg Config, deps Deps) (*Data, error) {
 	d := &Data{
 		Deps: deps, cfg: cfg, log: cfg.Log, sets: map[cid.Cid]*dataset{}, parts: map[cid.Cid][]part{},
 		serving: make(chan struct{}, 256), afar: afar{slots: make(chan struct{}, maxFetches)},
+		copies: copies{wanted: make(chan cid.Cid, maxWanted)},
 	}
 	if err := d.load(); err != nil {
 		return nil, shoal.Wrap(shoal.Corrupt, "open data", err)
@@ -208,12 +213,16 @@ func (d *Data) Run(ctx context.Context) error {
 		}
 	}
 	d.announceAll(ctx)
+	var buying sync.WaitGroup
+	defer buying.Wait()
+	buying.Go(func() { d.buyWanted(ctx) })
 	collect := time.Now().Add(d.cfg.CollectEvery)
 	for sleep(ctx, jitter(d.cfg.RepairEvery)) {
 		if d.unheard.Swap(false) {
 			d.announceAll(ctx)
 		}
 		d.mend(ctx)
+		d.retire(ctx)
 		if d.dirty.Load() || time.Now().After(collect) {
 			if err := d.tidy(ctx); err != nil {
 				d.log.Warn("garbage collection", "err", err)
@@ -231,8 +240,10 @@ func (d *Data) Held() (sum uint64) {
 			sum += s.m.Bytes
 			continue
 		}
-		for _, i := range s.held() {
-			sum += s.m.Partitions[i].Bytes
+		for i, p := range s.m.Partitions {
+			if s.keeps(i) {
+				sum += p.Bytes
+			}
 		}
 	}
 	return sum

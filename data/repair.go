@@ -38,7 +38,8 @@ type repairState struct {
 type count struct {
 	at     time.Time
 	kept   []map[shoal.PeerID]bool
-	unsure bool // somebody who may keep some was silent, and not for long
+	extra  []map[shoal.PeerID]bool // who has a copy beyond those: it is not counted, and made one of them first
+	unsure bool                    // somebody who may keep some was silent, and not for long
 	below  int
 	lost   int
 }
@@ -157,7 +158,7 @@ func (d *Data) mendOne(ctx context.Context, s *dataset) error {
 	}
 	var err error
 	if len(mine) > 0 && s.m.Replicas > 1 && !c.unsure {
-		p := &placing{d: d, m: s.m, at: s.Put, want: s.m.Replicas, only: mine, kept: c.kept}
+		p := &placing{d: d, m: s.m, at: s.Put, want: s.m.Replicas, only: mine, kept: c.kept, first: c.promote(mine, s.m.Replicas)}
 		before := p.short()
 		err = p.place(ctx)
 		made := uint64(before - p.short())
@@ -200,10 +201,7 @@ func (d *Data) lostSome(c *count) bool {
 // recount asks all holders of a dataset what they keep. One that does not answer counts as before,
 // until it has been gone for long. released is when a holder heard that the dataset was released.
 func (d *Data) recount(ctx context.Context, s *dataset, old *count) (c *count, released int64) {
-	c = &count{at: time.Now(), kept: make([]map[shoal.PeerID]bool, len(s.m.Partitions))}
-	for i := range c.kept {
-		c.kept[i] = map[shoal.PeerID]bool{}
-	}
+	c = &count{at: time.Now(), kept: nobody(len(s.m.Partitions)), extra: nobody(len(s.m.Partitions))}
 	before := map[shoal.PeerID]bool{}
 	if old != nil {
 		for _, at := range old.kept {
@@ -216,6 +214,11 @@ func (d *Data) recount(ctx context.Context, s *dataset, old *count) (c *count, r
 		for _, i := range h.kept {
 			if i < len(c.kept) {
 				c.kept[i][h.peer] = true
+			}
+		}
+		for _, i := range h.extra {
+			if i < len(c.extra) {
+				c.extra[i][h.peer] = true
 			}
 		}
 	}, slices.Collect(maps.Keys(before))...)

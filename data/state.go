@@ -24,6 +24,7 @@ type dataset struct {
 // role says why a graph is here. A graph may be here for several reasons.
 type role struct {
 	Held   []byte   `cbor:"h,omitempty"` // bit i: partition i is kept for the fabric
+	Extra  []byte   `cbor:"e,omitempty"` // bit i: a copy of partition i beyond the fabric's is kept here while it pays
 	Pinned bool     `cbor:"p,omitempty"` // a user asked this node to keep all of it
 	Bare   bool     `cbor:"b,omitempty"` // the manifest was made up here: there may be a better one
 	Put    int64    `cbor:"t,omitempty"` // Unix milliseconds of the put that brought it, by its node's clock
@@ -35,18 +36,38 @@ type role struct {
 	Gone   int64    `cbor:"x,omitempty"` // Unix milliseconds of its release; then nothing else is set
 }
 
-func (r *role) holds(i int) bool { return i/8 < len(r.Held) && r.Held[i/8]&(1<<(i%8)) != 0 }
+func (r *role) holds(i int) bool { return bit(r.Held, i) }
 
+// extra reports whether partition i is kept beyond the fabric's copies: by this node's own choice, until it retires it.
+func (r *role) extra(i int) bool { return bit(r.Extra, i) }
+
+// keeps reports whether partition i is kept, for either reason.
+func (r *role) keeps(i int) bool { return r.holds(i) || r.extra(i) }
+
+// set has partition i kept for the fabric, or not. A copy that was beyond the fabric's is one of them from then on.
 func (r *role) set(i int, on bool) {
-	r.Held = slices.Clone(r.Held)
-	for i/8 >= len(r.Held) {
-		r.Held = append(r.Held, 0)
+	r.Held = setBit(r.Held, i, on)
+	if on && r.extra(i) {
+		r.Extra = setBit(r.Extra, i, false)
+	}
+}
+
+func (r *role) setExtra(i int, on bool) { r.Extra = setBit(r.Extra, i, on) }
+
+func bit(b []byte, i int) bool { return i/8 < len(b) && b[i/8]&(1<<(i%8)) != 0 }
+
+// setBit returns a copy of b with bit i changed.
+func setBit(b []byte, i int, on bool) []byte {
+	b = slices.Clone(b)
+	for i/8 >= len(b) {
+		b = append(b, 0)
 	}
 	if on {
-		r.Held[i/8] |= 1 << (i % 8)
+		b[i/8] |= 1 << (i % 8)
 	} else {
-		r.Held[i/8] &^= 1 << (i % 8)
+		b[i/8] &^= 1 << (i % 8)
 	}
+	return b
 }
 
 // held lists the partitions kept for the fabric.
@@ -59,9 +80,20 @@ func (s *dataset) held() (out []int) {
 	return out
 }
 
+// extras lists the partitions kept beyond the fabric's copies.
+func (s *dataset) extras() (out []int) {
+	for i := range s.m.Partitions {
+		if s.extra(i) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
 // kept reports whether the graph, or a part of it, must stay.
 func (s *dataset) kept() bool {
-	return s.Pinned || slices.ContainsFunc(s.Held, func(b byte) bool { return b != 0 })
+	any := func(b byte) bool { return b != 0 }
+	return s.Pinned || slices.ContainsFunc(s.Held, any) || slices.ContainsFunc(s.Extra, any)
 }
 
 // whole reports whether all of the graph is here, or was.
@@ -217,7 +249,7 @@ func keys(s *dataset) []shoal.Key {
 	out := []shoal.Key{shoal.DataKey(s.m.Root)}
 	whole := s.Pinned || s.Shown
 	for i, p := range s.m.Partitions {
-		if (whole || s.holds(i)) && p.CID != s.m.Root {
+		if (whole || s.keeps(i)) && p.CID != s.m.Root {
 			out = append(out, shoal.DataKey(p.CID))
 		}
 	}
@@ -316,7 +348,8 @@ type Dataset struct {
 	Root       cid.Cid
 	Name       string
 	Bytes      uint64 // of content, in all
-	Held       int    // partitions kept here
+	Held       int    // partitions kept here for the fabric
+	Extra      []Extra
 	Partitions int
 	Pinned     bool
 	Public     bool
@@ -335,7 +368,7 @@ func (d *Data) Datasets() []Dataset {
 		}
 		out = append(out, Dataset{
 			Root: s.m.Root, Name: s.m.Name, Bytes: s.m.Bytes, Held: held, Partitions: len(s.m.Partitions),
-			Pinned: s.Pinned, Public: s.m.Public,
+			Pinned: s.Pinned, Public: s.m.Public, Extra: d.copies.of(s, d.cfg.KeepExtra, time.Now()),
 		})
 	}
 	slices.SortFunc(out, func(a, b Dataset) int {
@@ -345,6 +378,17 @@ func (d *Data) Datasets() []Dataset {
 		return strings.Compare(a.Root.String(), b.Root.String())
 	})
 	return out
+}
+
+// Extras counts the copies kept here beyond the fabric's, and their bytes of content.
+func (d *Data) Extras() (copies int, bytes uint64) {
+	for _, s := range d.all() {
+		for _, i := range s.extras() {
+			copies++
+			bytes += s.m.Partitions[i].Bytes
+		}
+	}
+	return copies, bytes
 }
 
 // publicSet knows the blocks that strangers may have, each by the root of the public graphs it is in.

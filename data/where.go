@@ -30,12 +30,16 @@ type heldReply struct {
 	Known bool   `cbor:"m,omitempty"` // it has the manifest
 	Gone  int64  `cbor:"x,omitempty"` // Unix milliseconds: it heard that the dataset was released
 	Put   int64  `cbor:"t,omitempty"` // Unix milliseconds of the latest put it heard of
+	Extra []int  `cbor:"e,omitempty"` // partitions it keeps beyond the fabric's copies, ascending; it may drop them
+	Root  []byte `cbor:"r,omitempty"` // CID of a dataset whose partition this is, and whose manifest it has
 }
 
 // holding is a heldReply and who said it.
 type holding struct {
 	peer       shoal.PeerID
 	kept, have []int
+	extra      []int
+	root       cid.Cid // of what it is a partition of; undefined: it did not say
 	bytes      uint64
 	known      bool
 	gone, put  int64
@@ -53,7 +57,7 @@ func (d *Data) mine(ctx context.Context, c cid.Cid) holding {
 	here := func(p cid.Cid, root *dataset, i int) (kept, have bool) {
 		kept = root.Pinned || root.holds(i)
 		own := d.sets[p]
-		return kept, kept || root.whole(now) || own != nil && own.whole(now)
+		return kept, kept || root.extra(i) || root.whole(now) || own != nil && own.whole(now)
 	}
 	switch {
 	case s != nil && s.Gone > 0:
@@ -64,6 +68,8 @@ func (d *Data) mine(ctx context.Context, c cid.Cid) holding {
 			kept, have := here(p.CID, s, i)
 			if kept {
 				h.kept = append(h.kept, i)
+			} else if s.extra(i) {
+				h.extra = append(h.extra, i)
 			}
 			if have {
 				h.have = append(h.have, i)
@@ -74,10 +80,15 @@ func (d *Data) mine(ctx context.Context, c cid.Cid) holding {
 	if len(h.have) == 0 {
 		for _, at := range places {
 			root := d.sets[at.root]
+			if !root.Bare && at.root != c {
+				h.root = at.root
+			}
 			if kept, have := here(c, root, at.index); have {
 				h.have, h.bytes = []int{0}, root.m.Partitions[at.index].Bytes
 				if kept {
 					h.kept = []int{0}
+				} else if root.extra(at.index) {
+					h.extra = []int{0}
 				}
 			}
 		}
@@ -98,7 +109,11 @@ func (d *Data) serveHeld(ctx context.Context, _ shoal.PeerID, req []byte) ([]byt
 		return nil, err
 	}
 	h := d.mine(ctx, c)
-	return wire.Marshal(heldReply{h.kept, h.have, h.bytes, h.known, h.gone, h.put}), nil
+	r := heldReply{Kept: h.kept, Have: h.have, Bytes: h.bytes, Known: h.known, Gone: h.gone, Put: h.put, Extra: h.extra}
+	if h.root.Defined() {
+		r.Root = h.root.Bytes()
+	}
+	return wire.Marshal(r), nil
 }
 
 func (d *Data) serveManifest(_ context.Context, _ shoal.PeerID, req []byte) ([]byte, error) {
@@ -135,14 +150,22 @@ func (d *Data) ask(ctx context.Context, p shoal.PeerID, c cid.Cid) (holding, err
 	if err := wire.Unmarshal("answer for a dataset", reply, &r); err != nil {
 		return holding{}, err
 	}
-	for _, list := range [][]int{r.Kept, r.Have} {
+	for _, list := range [][]int{r.Kept, r.Have, r.Extra} {
 		for i, n := range list {
 			if n < 0 || n >= maxPartitions || i > 0 && n <= list[i-1] {
 				return holding{}, shoal.E(shoal.Invalid, "answer for a dataset", "impossible partitions", "")
 			}
 		}
 	}
-	return holding{p, r.Kept, r.Have, r.Bytes, r.Known, r.Gone, r.Put, time.Now()}, nil
+	h := holding{
+		peer: p, kept: r.Kept, have: r.Have, extra: r.Extra, bytes: r.Bytes, known: r.Known, gone: r.Gone, put: r.Put, asked: time.Now(),
+	}
+	if len(r.Root) > 0 {
+		if h.root, err = pieces.ParseCID(r.Root); err != nil {
+			return holding{}, err
+		}
+	}
+	return h, nil
 }
 
 // survey asks everybody who may have c, those in also among them, and calls f, one call at a time,
@@ -261,7 +284,7 @@ func clip(found []holding, m *shoal.Manifest) []holding {
 	beyond := func(i int) bool { return i >= len(m.Partitions) }
 	out := found[:0]
 	for _, h := range found {
-		h.kept, h.have = slices.DeleteFunc(h.kept, beyond), slices.DeleteFunc(h.have, beyond)
+		h.kept, h.have, h.extra = slices.DeleteFunc(h.kept, beyond), slices.DeleteFunc(h.have, beyond), slices.DeleteFunc(h.extra, beyond)
 		if len(h.have) > 0 {
 			out = append(out, h)
 		}
@@ -319,7 +342,7 @@ func (d *Data) Where(ctx context.Context, c cid.Cid) ([]shoal.Holder, shoal.Mani
 	}
 	var out []shoal.Holder
 	for _, h := range found {
-		holder := shoal.Holder{Peer: h.peer, Partitions: h.have, Asked: h.asked}
+		holder := shoal.Holder{Peer: h.peer, Partitions: h.have, Extra: h.extra, Asked: h.asked}
 		for _, i := range h.have {
 			holder.Bytes += m.Partitions[i].Bytes
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/native"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 )
 
 // Version is the version of this source tree.
@@ -50,6 +51,8 @@ type Config struct {
 	// NoGravity leaves the agents that this node leads where they are, whatever they read or call.
 	NoGravity bool
 
+	Placement Placement // of tasks that this node sends, and of copies of data that it keeps
+
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting
 	Repair  time.Duration                   // how often to check replicas (default: 20 s)
@@ -62,6 +65,12 @@ type Config struct {
 	now     func() time.Time                // tests shift the clock; nil: the machine's
 
 	measureAfter time.Duration // tests do not wait so long
+}
+
+// Placement says how a node weighs moving code against moving data. The zero value is how it should be.
+type Placement struct {
+	Policy   cost.Policy // a rule that stands in for the costs, for comparisons
+	NoCopies bool        // keep no copies of data beyond the replicas asked for, however often it is fetched
 }
 
 func (c Config) withDefaults() Config {

@@ -34,6 +34,8 @@ type Node struct {
 	free   atomic.Pointer[[]shoal.GPULoad] // as last seen
 	gauges atomic.Pointer[map[string]gauged]
 
+	probing atomic.Bool // a link is
+
 	stop context.CancelFunc
 	loop sync.WaitGroup
 

@@ -134,7 +134,9 @@ func (n *Node) build(ctx, life context.Context) error {
 
 func (n *Node) buildMinds() (err error) {
 	r, cfg := n.rooms, n.cfg
-	r.data, err = data.New(data.Config{RepairEvery: cfg.Repair, HeldTimeout: cfg.patience(), Log: cfg.Log}, data.Deps{
+	r.data, err = data.New(data.Config{
+		RepairEvery: cfg.Repair, HeldTimeout: cfg.patience(), NoExtra: cfg.Placement.NoCopies, Log: cfg.Log,
+	}, data.Deps{
 		Store: r.guard, Graph: graph{r.blobs}, Peers: r.rpc, Directory: r.dht, KV: r.disk.KV("data"),
 		Members: n.everybody, Free: r.disk.Free, RTT: func(p shoal.PeerID) time.Duration { return r.rpc.Link(p).RTT },
 	})
@@ -153,10 +155,11 @@ func (n *Node) buildMinds() (err error) {
 	}
 	r.sched, err = scheduler.New(scheduler.Config{
 		Slots: cfg.Slots, Queue: cfg.Queue, Weights: cfg.Weights, Dir: filepath.Join(cfg.Dir, "tasks"),
-		OfferWait: cfg.patience(), Log: cfg.Log,
+		OfferWait: cfg.patience(), Policy: cfg.Placement.Policy, Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room,
+		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
+		Probe: n.probe, Probed: func(p shoal.PeerID) bool { return r.rpc.Link(p).Probed },
 	})
 	if err != nil {
 		return err
@@ -235,6 +238,19 @@ func (n *Node) everybody() []shoal.Member {
 func (n *Node) link(p shoal.PeerID) (time.Duration, float64) {
 	l := n.rooms.rpc.Link(p)
 	return l.RTT, l.Rate
+}
+
+// probe has the way to a peer measured, unless that was done of late.
+func (n *Node) probe(p shoal.PeerID) {
+	if !n.probing.CompareAndSwap(false, true) { // a decision asks for many at once; the next one asks again
+		return
+	}
+	go func() {
+		defer n.probing.Store(false)
+		if _, err := n.rooms.rpc.Probe(context.Background(), p); err != nil && shoal.KindOf(err) != shoal.Refused {
+			n.cfg.Log.Debug("node: a link was not probed", "peer", p, "err", err)
+		}
+	}()
 }
 
 // load is what this node tells others of itself.

@@ -28,6 +28,8 @@ type Status struct {
 	Restored   uint64           `json:"restored"`          // copies this node has had made anew since it started
 	Datasets   int              `json:"datasets"`          // that this node keeps a part of
 	RestoreS   float64          `json:"restore_within_s"`  // a holder that is gone is replaced within that time, and what copying takes
+	Extra      int              `json:"extra_copies"`      // of partitions, kept here beyond the replicas while that pays
+	ExtraBytes uint64           `json:"extra_bytes"`       // that they take
 }
 
 // PeerInfo describes another member, as this node knows it.
@@ -68,6 +70,7 @@ func (n *Node) Status() Status {
 	copies := r.data.Stats()
 	st.Datasets, st.Unrestored, st.Lost, st.Restored = copies.Datasets, copies.Below, copies.Lost, copies.Repaired
 	st.RestoreS = r.data.RestoreWithin().Seconds()
+	st.Extra, st.ExtraBytes = r.data.Extras()
 	for _, p := range r.members.Pending() {
 		st.Pending = append(st.Pending, p.Peer)
 	}

@@ -10,6 +10,8 @@ type Link struct {
 	RTT  time.Duration // smoothed round trip of small calls, without the handler's time
 	Rate float64       // smoothed rate of large streams in either direction, bytes/s
 	At   time.Time     // when either was last measured
+
+	Probed bool // Rate is that of a probe: no large stream has crossed it yet
 }
 
 const (
@@ -51,8 +53,8 @@ func (m *meter) moved(bytes int64, d time.Duration, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	rate := float64(bytes) / d.Seconds()
-	if m.link.Rate == 0 {
-		m.link.Rate = rate
+	if m.link.Rate == 0 || m.link.Probed {
+		m.link.Rate, m.link.Probed = rate, false
 	} else {
 		m.link.Rate += rateWeight * (rate - m.link.Rate)
 	}

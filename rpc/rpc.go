@@ -120,6 +120,8 @@ type RPC struct {
 	closed  bool
 	loops   sync.WaitGroup // goroutines that serve or read streams
 
+	asking, asked probes
+
 	handled  *gate // requests of all peers
 	opened   *gate // streams of all peers
 	callPool sync.Pool
@@ -140,6 +142,7 @@ func New(h corehost.Host, cfg Config) *RPC {
 	r.life, r.end = context.WithCancel(context.Background())
 	r.crew = newCrew(r.life)
 	h.SetStreamHandler(r.protocol(), r.serve)
+	r.HandleStream(probeMethod, r.serveProbe)
 	return r
 }
 

@@ -21,6 +21,15 @@ type Deps struct {
 	Agents    shoal.Agents                                           // what tasks call; nil: none
 	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
 
+	// Probe has the rate of the link to a peer measured, in the background and within its own bounds, as a decision lacks it.
+	// nil: it cannot be.
+	Probe func(p shoal.PeerID)
+	// Probed reports whether the rate that Link tells was measured by a probe alone. nil: it was not.
+	Probed func(p shoal.PeerID) bool
+
+	// Used is told of each input that a task here read, and how long it took to fetch it; 0: it was here. nil: nobody asks.
+	Used func(c cid.Cid, took time.Duration)
+
 	// Room says why a task with this code and these limits could not come here now, besides the queue; nil if it
 	// could. wait: it would have to wait for another's end, whatever slots are free. An error is a *shoal.Error:
 	// of kind Refused it will not be otherwise later. nil: nothing is in the way.

@@ -304,16 +304,24 @@ func (x *executor) fetch(ctx context.Context, o order, out *shoal.Outcome) error
 		class = "data"
 	}
 	out.Holder = len(o.task.Inputs) > 0
+	used := func(c cid.Cid, took time.Duration) {
+		if x.d.Used != nil && class == "data" {
+			x.d.Used(c, took)
+		}
+	}
 	for _, in := range o.task.Inputs {
 		if here, _ := x.present(ctx, in.CID); here {
+			used(in.CID, 0)
 			continue
 		}
 		out.Holder = false
+		began := time.Now()
 		moved, err := x.d.Data.Ensure(ctx, in.CID, class, o.from)
 		out.DataMoved += moved
 		if err != nil {
 			return shoal.Wrap(shoal.Unavailable, "fetch input "+in.Name+" ("+in.CID.String()+")", err)
 		}
+		used(in.CID, time.Since(began))
 	}
 	return nil
 }

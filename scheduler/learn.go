@@ -69,7 +69,7 @@ func (s *Scheduler) learn(module cid.Cid, out shoal.Outcome) {
 	defer s.mu.Unlock()
 	s.learnt = true
 	s.rates.Ran(rates.Run{
-		Peer: out.Peer, Module: module.String(), Seconds: out.Seconds, Speed: speed, Gas: out.Gas, Compile: out.Compile, Code: code,
+		Peer: out.Peer, Module: module.String(), Seconds: out.Seconds, Speed: speed, Gas: out.Gas, Compile: out.Compile, Code: cmp.Or(code.body, code.bytes),
 		Moved: out.CodeMoved + out.DataMoved, Fetch: out.Fetch,
 	}, time.Now())
 }
@@ -97,11 +97,11 @@ func (s *Scheduler) trust(p shoal.PeerID) (doubt, factor float64) {
 	return s.rates.Doubt(p, now), s.rates.Factor(p, now)
 }
 
-// size is that of a module in bytes, 0 unknown.
-func (p *placer) size(module cid.Cid) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sizes[module]
+// fetches is at how many bytes a second a peer got what tasks needed there; 0: unknown.
+func (s *Scheduler) fetches(p shoal.PeerID) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rates.Fetches(p)
 }
 
 // correct takes in what was learnt of a candidate.
@@ -114,7 +114,8 @@ func (p *placer) correct(c *cost.Peer) {
 type PeerRate struct {
 	Peer    shoal.PeerID `json:"peer_id"`
 	RTT     float64      `json:"rtt_s"`       // seconds
-	Bytes   float64      `json:"bytes_per_s"` // over the link to it, by real traffic
+	Bytes   float64      `json:"bytes_per_s"` // over the link to it
+	Probed  bool         `json:"probed"`      // that was measured by a probe; else by real traffic
 	Fetch   float64      `json:"fetch_bytes_per_s"`
 	HashMBs float64      `json:"hash_mbs"` // as it says
 	Factor  float64      `json:"factor"`   // run time over what its speed lets expect, fading to 1
@@ -169,6 +170,7 @@ func (s *Scheduler) Rates(context.Context) Rates {
 		if p := &out.Peers[i]; s.d.Link != nil && p.Peer != s.self {
 			rtt, rate := s.d.Link(p.Peer)
 			p.RTT, p.Bytes = rtt.Seconds(), rate
+			p.Probed = s.d.Probed != nil && s.d.Probed(p.Peer)
 		}
 	}
 	slices.SortFunc(out.Peers, func(a, b PeerRate) int { return cmp.Compare(a.Peer, b.Peer) })

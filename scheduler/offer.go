@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/job"
@@ -245,26 +243,6 @@ func (p *placer) passOver(ctx context.Context, c *candidates) {
 			c.told = append(c.told, cost.Choice{Peer: m.ID, Refusal: v.Reason, Retry: v.Retry})
 		}
 	}
-}
-
-// sizeOf learns the size of a module, when this node has it.
-func (p *placer) sizeOf(ctx context.Context, module cid.Cid) {
-	p.mu.Lock()
-	_, known := p.sizes[module]
-	p.mu.Unlock()
-	if _, native := shoal.ExecName(module); known || native { // of a native executor nothing travels
-		return
-	}
-	have, missing, err := p.s.d.Data.Missing(ctx, module)
-	if err != nil || have == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.sizes) >= maxSizes {
-		clear(p.sizes)
-	}
-	p.sizes[module] = have + missing
 }
 
 // hashMBs is the speed of a peer's cores as this node knows it.

@@ -34,7 +34,10 @@ type placer struct {
 	mu     sync.Mutex
 	flight map[shoal.PeerID]int // tasks sent there that have not ended
 	asked  map[needsKey]*match.Needs
-	sizes  map[cid.Cid]uint64 // of modules
+	sizes  map[cid.Cid]extent // of modules
+
+	median   float64 // of all measured rates
+	medianAt time.Time
 
 	look  sync.Mutex // at the member table
 	table *match.Table
@@ -54,7 +57,7 @@ func newPlacer(s *Scheduler) *placer {
 		where:  newMemory[cid.Cid, located](1 << 12),
 		found:  newMemory[string, []shoal.Member](1 << 8),
 		table:  match.NewTable(),
-		flight: map[shoal.PeerID]int{}, asked: map[needsKey]*match.Needs{}, sizes: map[cid.Cid]uint64{},
+		flight: map[shoal.PeerID]int{}, asked: map[needsKey]*match.Needs{}, sizes: map[cid.Cid]extent{},
 	}
 }
 
@@ -127,6 +130,7 @@ type candidates struct {
 	o       job.Options
 	needs   *match.Needs
 	at      inputsAt
+	way     way
 	members map[shoal.PeerID]shoal.Member
 	list    []shoal.PeerID
 	refused []cost.Choice
@@ -151,7 +155,7 @@ func (p *placer) choose(
 		switch {
 		case tries.Bad(id):
 			c.refuse(id, "an attempt failed there", true)
-		case tries.Full(id):
+		case tries.Full(id) && (c.at.total == 0 || c.at.held[id] < c.at.total): // for its data one may wait
 			c.refuse(id, "it refused a moment ago", true)
 		default:
 			return false
@@ -180,7 +184,8 @@ func (p *placer) choose(
 		q.Passed = o.Why
 		peers = append(peers, q)
 	}
-	f := cost.Facts{Task: t.ID, Code: p.sizes[t.Module], Data: c.at.total, Seed: p.s.cfg.Seed}
+	size := p.sizes[t.Module]
+	f := cost.Facts{Task: t.ID, Code: size.bytes, Body: size.body, Data: c.at.total, Seed: p.s.cfg.Seed, Policy: p.s.cfg.Policy}
 	f.Work, f.Base = p.s.effort(t.Module)
 	refused := c.refused[:min(len(c.refused), maxRefusals)]
 	e := cost.Decide(f, peers, slices.Concat(refused, c.told))
@@ -241,11 +246,14 @@ func (p *placer) facts(c *candidates, id shoal.PeerID, n noted) (out cost.Peer) 
 	m := c.members[id]
 	out = cost.Peer{ID: id, Self: id == p.s.self, HashMBs: m.Attributes.HashMBs}
 	defer func() { p.correct(&out) }()
-	if p.s.d.Link != nil && !out.Self {
-		out.RTT, out.Rate = p.s.d.Link(id)
-	}
+	p.link(&out, c.way)
+	defer func() {
+		if p.s.d.Probe != nil && !out.Self && out.Code+out.Data >= worthProbing && p.unknown(id) {
+			p.s.d.Probe(id)
+		}
+	}()
 	out.Data = c.at.total - min(c.at.held[id], c.at.total)
-	size := p.sizes[c.t.Module]
+	size := p.sizes[c.t.Module].bytes
 	if !n.answered { // the table's word
 		out.Slots, out.Running, out.Queued, out.TaskSecs = m.Load.Slots, m.Load.Running, m.Load.Queued, m.Load.TaskSecs
 		out.Queued = max(out.Queued, p.flight[id]-out.Running)
@@ -350,6 +358,7 @@ func (p *placer) gather(ctx context.Context, t shoal.Task, o job.Options) (*cand
 	if c.at, err = p.locate(ctx, t, o); err != nil {
 		return nil, err
 	}
+	c.way = p.way(c.at)
 	p.sizeOf(ctx, t.Module)
 	consider := func(id shoal.PeerID) {
 		if m, ok := p.member(ctx, id, needs.Any()); ok {

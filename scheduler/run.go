@@ -167,6 +167,9 @@ func (r *run) bound(e cost.Explain, tries *job.Tries) int {
 		return 0
 	}
 	c, _ := e.Chosen()
+	if c.Peer == r.s.self { // of itself it knew what is so
+		return 0
+	}
 	return c.Ahead + 1
 }
 
@@ -216,6 +219,9 @@ func (r *run) state(st shoal.TaskState) {
 // hints are peers that should have what the task needs.
 func (r *run) hints() []shoal.PeerID {
 	hints := append(append([]shoal.PeerID{}, r.o.From...), r.o.Holders...)
+	if r.o.Holders == nil {
+		hints = append(hints, r.s.place.holders(r.t)...)
+	}
 	return hints[:min(len(hints), maxHints-1)]
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/fair"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 	"github.com/shoal-fabric/shoal/scheduler/mount"
@@ -47,8 +48,9 @@ type Config struct {
 	LogTotal int64         // kept of all tasks' output [256 MiB]
 	LogAge   time.Duration // [7 days]
 
-	Seed uint64       // of choices among equals [random]
-	Log  *slog.Logger // [none]
+	Policy cost.Policy  // where tasks go, for comparisons [cost.Fluid]
+	Seed   uint64       // of choices among equals [random]
+	Log    *slog.Logger // [none]
 }
 
 func (c *Config) validate() error {

@@ -54,21 +54,21 @@ func TestATaskRunsWhereItsDataLies(t *testing.T) {
 		_, _ = r.Stdout.Write(b)
 		return 7, os.WriteFile(filepath.Join(r.Out, "copy"), b, 0o600)
 	}, 0)
-	in := f.data(strings.Repeat("words ", 1000), 2)
+	in := f.data(strings.Repeat("words ", 1e6), 2)
 	var out bytes.Buffer
 	ctx := within(t, 10*time.Second)
 	res, explain, err := f.nodes[0].s.Run(ctx, shoal.Task{Module: mod, Inputs: []shoal.Input{{Name: "d", CID: in}}}, RunOptions{Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Peer != f.nodes[2].id || !res.Holder || res.DataMoved != 0 || res.CodeMoved == 0 || res.Exit != 7 || res.DataRead != 6000 || out.Len() != 6000 {
+	if res.Peer != f.nodes[2].id || !res.Holder || res.DataMoved != 0 || res.CodeMoved == 0 || res.Exit != 7 || res.DataRead != 6e6 || out.Len() != 6e6 {
 		t.Errorf("%+v\n%s", res, explain)
 	}
 	if f.nodes[2].moved["code"] != res.CodeMoved || f.nodes[2].moved["data"] != 0 {
 		t.Errorf("moved %v", f.nodes[2].moved)
 	}
 	files, _ := f.files(mustCID(t, res.Output))
-	if len(files["copy"].Data) != 6000 || res.OutBytes != 6000 {
+	if len(files["copy"].Data) != 6e6 || res.OutBytes != 6e6 {
 		t.Errorf("output %v", files)
 	}
 	again, _, err := f.nodes[1].s.Run(ctx, shoal.Task{Module: mod, Inputs: []shoal.Input{{Name: "d", CID: in}}}, RunOptions{})
@@ -77,7 +77,7 @@ func TestATaskRunsWhereItsDataLies(t *testing.T) {
 	}
 	// Shipped elsewhere on demand, and said so.
 	there, _, err := f.nodes[0].s.Run(ctx, shoal.Task{Module: mod, Inputs: []shoal.Input{{Name: "d", CID: in}}}, RunOptions{On: f.nodes[3].id})
-	if err != nil || there.Peer != f.nodes[3].id || there.Holder || there.DataMoved != 6000 {
+	if err != nil || there.Peer != f.nodes[3].id || there.Holder || there.DataMoved != 6e6 {
 		t.Errorf("on another node: %+v %v", there, err)
 	}
 }
@@ -150,7 +150,7 @@ func (b *blocker) guest(ctx context.Context, r shoal.Run) (int, error) {
 func TestAPeerThatDiesIsReplaced(t *testing.T) {
 	f := newFabric(t, 3, nil)
 	b := newBlocker()
-	mod, in := f.module("block", b.guest, 0), f.data("text", 1, 2)
+	mod, in := f.module("block", b.guest, 0), f.data(strings.Repeat("text", 1e6), 1, 2)
 	done := make(chan shoal.Outcome, 1)
 	id := f.nodes[0].s.NewID()
 	go func() {

@@ -80,7 +80,7 @@ func TestWithoutATable(t *testing.T) {
 		}
 	}
 	ctx := within(t, 20*time.Second)
-	mod, in := f.module("hello", hello, 0), f.data("text", 2)
+	mod, in := f.module("hello", hello, 0), f.data(strings.Repeat("text", 1e6), 2)
 	res, _, err := f.nodes[0].s.Run(ctx, shoal.Task{Module: mod, Inputs: []shoal.Input{{Name: "d", CID: in}}}, RunOptions{})
 	if err != nil || res.Peer != f.nodes[2].id || !res.Holder {
 		t.Errorf("by its data: %+v %v", res, err)

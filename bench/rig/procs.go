@@ -26,6 +26,7 @@ type Procs struct {
 	bench   string
 	log     io.Writer
 	profile string // a directory for CPU profiles; "": none
+	mu      sync.Mutex
 	list    []*Proc
 }
 
@@ -66,7 +67,9 @@ func (ps *Procs) Start(ctx context.Context, role string, core int, arg, ready an
 	if err != nil {
 		return nil, err
 	}
+	ps.mu.Lock()
 	ps.list = append(ps.list, p)
+	ps.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := p.Do(ctx, "begin", arg, ready); err != nil {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/devices"
+	"github.com/shoal-fabric/shoal/node"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 )
 
 // settings is what a configuration file of 'shoal up' may say: the flags, for those who would rather
@@ -33,9 +35,11 @@ type settings struct {
 	} `yaml:"members"`
 	Placement struct {
 		Gravity *string `yaml:"gravity"`
+		Copies  *string `yaml:"copies"`
+		Policy  *string `yaml:"policy"`
 	} `yaml:"placement"`
 	Devices   []device   `yaml:"devices"`
-	Executors []executor `yaml:"executors"` // there are no flags for these two
+	Executors []executor `yaml:"executors"` // there are no flags for these, nor for placement
 }
 
 // device is a graphics processor, or another, that the operator declares: the node cannot find it, or not all of it.
@@ -48,7 +52,7 @@ type device struct {
 }
 
 // settingNames is for the error that names an unknown one.
-const settingNames = "listen, labels, slots, api, mdns, log, members.table, placement.gravity, devices (each with vendor, model, memory, count, id), executors"
+const settingNames = "listen, labels, slots, api, mdns, log, members.table, placement.gravity, placement.copies, placement.policy, devices (each with vendor, model, memory, count, id), executors"
 
 // maxSettings bounds a configuration file.
 const maxSettings = 1 << 20
@@ -165,7 +169,31 @@ func (c settings) check() error {
 		}
 	}
 	_, err := c.devices()
+	if err == nil {
+		_, err = c.placement()
+	}
 	return err
+}
+
+// placement returns what the file says of it.
+func (c settings) placement() (p node.Placement, err error) {
+	if v := c.Placement.Copies; v != nil {
+		switch *v {
+		case "on":
+		case "off":
+			p.NoCopies = true
+		default:
+			return p, shoal.E(shoal.Invalid, "placement: copies", "it is on or off, not '"+*v+"'", "write off to keep no copies beyond the replicas")
+		}
+	}
+	if v := c.Placement.Policy; v != nil {
+		var ok bool
+		if p.Policy, ok = cost.ParsePolicy(*v); !ok {
+			return p, shoal.E(shoal.Invalid, "placement: policy", "there is none called '"+*v+"'",
+				"leave it out; fluid, ship-data and ship-code are there to be compared")
+		}
+	}
+	return p, nil
 }
 
 // devices returns the declared devices one by one, each with an ID. Errors are Invalid and say which is wrong.

@@ -55,7 +55,10 @@ func (s *shell) datasets(cmd *cobra.Command) error {
 			flags += "pinned "
 		}
 		if d.Public {
-			flags += "public"
+			flags += "public "
+		}
+		if n := len(d.Extra); n > 0 {
+			flags += fmt.Sprintf("%d extra", n)
 		}
 		rows[i] = []string{d.CID, size(d.Bytes), fmt.Sprintf("%d of %d", d.Held, d.Partitions), d.Name, flags}
 	}
@@ -64,5 +67,10 @@ func (s *shell) datasets(cmd *cobra.Command) error {
 		return nil
 	}
 	s.table("CID SIZE HELD-HERE NAME FLAGS", rows)
+	for _, d := range res {
+		for _, x := range d.Extra {
+			s.printf("%s: a copy of partition %d beyond the replicas, used %d times: %s\n", d.Name, x.Partition, x.Uses, x.Why)
+		}
+	}
 	return nil
 }

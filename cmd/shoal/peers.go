@@ -97,7 +97,7 @@ func (s *shell) rates(cmd *cobra.Command) error {
 		var rows [][]string
 		for _, p := range res.Peers {
 			rows = append(rows, []string{
-				string(p.Peer), unknown(p.RTT, cost.Seconds(p.RTT)), unknown(p.Bytes, size(uint64(p.Bytes))+"/s"), unknown(p.Fetch, size(uint64(p.Fetch))+"/s"),
+				string(p.Peer), unknown(p.RTT, cost.Seconds(p.RTT)), unknown(p.Bytes, size(uint64(p.Bytes))+"/s"+map[bool]string{true: " (probed)"}[p.Probed]), unknown(p.Fetch, size(uint64(p.Fetch))+"/s"),
 				unknown(p.HashMBs, fmt.Sprintf("%.0f MB/s", p.HashMBs)), fmt.Sprintf("%.2f", p.Factor), fmt.Sprint(p.Runs), fmt.Sprint(p.Lost),
 				unknown(p.Doubt, cost.Seconds(p.Doubt)),
 			})

@@ -66,6 +66,9 @@ func copies(st node.Status) string {
 	if st.Restored > 0 {
 		out += fmt.Sprintf("; %d made anew by this node", st.Restored)
 	}
+	if st.Extra > 0 {
+		out += fmt.Sprintf("; %d beyond the replicas, %s ('shoal ls' tells why)", st.Extra, size(st.ExtraBytes))
+	}
 	return out
 }
 

@@ -37,7 +37,8 @@ A file for --config holds any of
   mdns: false
   log: info
   members: {table: off}
-  placement: {gravity: off}       # agents stay where they are, whatever they read or call
+  placement: {gravity: off, copies: off}   # agents stay where they are, whatever they read or call; no copies of data
+                                  # beyond its replicas are kept, however often tasks here fetch it
   devices:                        # what the node cannot find out about
     - {vendor: google, model: Coral, memory: 8GiB, count: 2}
     - {id: "0000:03:00.0", model: Arc A770, memory: 16GiB}
@@ -63,6 +64,9 @@ A file for --config holds any of
 					return shoal.Wrap(shoal.Invalid, "configuration "+config, err)
 				}
 				if cfg.Devices, err = c.devices(); err != nil {
+					return err
+				}
+				if cfg.Placement, err = c.placement(); err != nil {
 					return err
 				}
 			}

@@ -50,6 +50,9 @@ func whereCmd(s *shell) *cobra.Command {
 			rows := make([][]string, len(res))
 			for i, h := range res {
 				rows[i] = []string{string(h.Peer), size(h.Bytes), ago(h.AgeS), ranges(h.Partitions)}
+				if len(h.Extra) > 0 {
+					rows[i][3] += "; beyond the replicas: " + ranges(h.Extra)
+				}
 			}
 			s.table("PEER BYTES AGE PARTITIONS", rows)
 			return nil

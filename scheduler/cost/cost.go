@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"hash/fnv"
 	"math"
 	"slices"
@@ -18,21 +19,24 @@ const (
 	CompileRate     = 5e6                   // bytes of WebAssembly compiled per second on such a core
 )
 
-// A peer without the inputs takes a task from a holder whose slots are taken only if its cost is
-// below the holder's by MarginFactor and by MarginSeconds.
-const (
-	MarginFactor  = 2.0
-	MarginSeconds = 2.0
-)
+// Pull is how much more than its own time what moves is taken to cost: a link that carries it carries nothing else, so others
+// wait for as long. It keeps work with its data, and has the smaller of code and data move, wherever the times are about equal.
+const Pull = 1.0
+
+// Trips is how many round trips it takes until the first bytes of what is fetched arrive.
+const Trips = 2
 
 // Facts are what a task needs, the same for every candidate.
 type Facts struct {
 	Task shoal.TaskID
 	Code uint64  // bytes of the module
+	Body uint64  // bytes of it that are compiled, 0 unknown: all
 	Data uint64  // bytes of all inputs
 	Base float64 // seconds that a compilation takes besides what its size takes, 0 unknown
 	Work float64 // expected effort: seconds times HashMBs of the core that took them; 0 unknown
 	Seed uint64  // of the order among equals
+
+	Policy Policy // for comparisons; Fluid: what costs least
 }
 
 // Peer is what is known of one candidate.
@@ -45,8 +49,9 @@ type Peer struct {
 	TaskSecs float64 // mean run time of its recent tasks, 0 unknown
 	Code     uint64  // bytes of the module it lacks
 	Data     uint64  // bytes of input it lacks
-	Rate     float64 // bytes/s over the link that would carry them, 0 unknown
+	Rate     float64 // bytes/s at which they would come, 0 unknown
 	RTT      time.Duration
+	Reach    time.Duration // round trip between it and who has the inputs, 0 unknown
 	Compiled bool
 	HashMBs  float64       // speed of its cores, 0 unknown
 	Age      time.Duration // of these facts
@@ -68,6 +73,9 @@ type Terms struct {
 	Latency float64 `cbor:"latency" json:"latency_s"`
 }
 
+// pulled is what decides: the time it takes, and what it takes from others.
+func (t Terms) pulled() float64 { return t.Total() + Pull*(t.Code+t.Data) }
+
 // Total is the sum of all terms.
 func (t Terms) Total() float64 {
 	return t.Wait + t.Code + t.Data + t.Compile + t.Work + t.Latency
@@ -81,15 +89,20 @@ func Of(p Peer, f Facts) Terms {
 		t.Wait = float64(ahead) / float64(slots) * or(p.TaskSecs, DefaultTaskSecs)
 	}
 	rate := or(p.Rate, DefaultRate)
-	t.Code = float64(p.Code) / rate
-	t.Data = float64(p.Data) / rate
+	rtt := or(p.RTT.Seconds(), DefaultRTT.Seconds())
+	if p.Code > 0 {
+		t.Code = float64(p.Code)/rate + Trips*rtt
+	}
+	if p.Data > 0 {
+		t.Data = float64(p.Data)/rate + Trips*or(p.Reach.Seconds(), rtt)
+	}
 	speed := or(p.HashMBs, DefaultHashMBs)
 	if !p.Compiled {
-		t.Compile = or(f.Base, 0) + Compiling(f.Code, speed)
+		t.Compile = or(f.Base, 0) + Compiling(cmp.Or(f.Body, f.Code), speed)
 	}
 	t.Work = or(f.Work, 0) / speed
 	if !p.Self {
-		t.Latency = or(p.RTT.Seconds(), DefaultRTT.Seconds())
+		t.Latency = rtt
 	}
 	t.Latency += or(p.Silent.Seconds(), 0) + or(p.Doubt, 0)
 	return t
@@ -117,7 +130,7 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 		t := Of(p, f)
 		c := Choice{
 			Peer: p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
-			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued, Doubt: or(p.Doubt, 0),
+			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued, Doubt: or(p.Doubt, 0), Moves: p.Code + p.Data,
 		}
 		if c.Passed != "" {
 			passed = append(passed, c)
@@ -127,8 +140,8 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	}
 	byCost := func(a, b Choice) int {
 		switch ta, tb := tie(f, a.Peer), tie(f, b.Peer); {
-		case a.Total != b.Total:
-			return sign(a.Total < b.Total)
+		case a.Terms.pulled() != b.Terms.pulled():
+			return sign(a.Terms.pulled() < b.Terms.pulled())
 		case ta != tb:
 			return sign(ta < tb)
 		default:
@@ -137,7 +150,11 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	}
 	slices.SortFunc(e.Choices, byCost)
 	slices.SortFunc(passed, byCost)
-	if i := spread(f, e.Choices, pick(e.Choices), peers); i >= 0 {
+	i := f.Policy.bound(e.Choices, peers)
+	if i < 0 {
+		i = spread(f, e.Choices, peers)
+	}
+	if i >= 0 {
 		c := e.Choices[i]
 		c.Chosen = true
 		e.Choices = slices.Insert(slices.Delete(e.Choices, i, i+1), 0, c)
@@ -150,51 +167,28 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	return e
 }
 
-// pick applies the pull of data to choices in the order of their cost. Data of a peer that is doubted does not pull.
-func pick(choices []Choice) int {
-	if len(choices) == 0 || choices[0].Holder {
-		return len(choices[:min(1, len(choices))]) - 1
-	}
-	best := choices[0].Total
-	holder := -1
-	for i, c := range choices {
-		switch {
-		case c.Holder && c.Room && c.Doubt == 0:
-			return i
-		case c.Holder && holder < 0:
-			holder = i
-		}
-	}
-	if holder >= 0 {
-		if h := choices[holder].Total; h < best*MarginFactor || h < best+MarginSeconds {
-			return holder
-		}
-	}
-	return 0
-}
-
 // Near is the part of what a task takes within which two costs count as equal: as good as estimates are.
 const Near = 0.1
 
-// spread takes, instead of the choice at i, the less busy of two drawn from those that are as good: what is known of
-// them is old, and the same for all who decide at this moment, who would otherwise all take the same one. What
-// stays on the node needs no drawing.
-func spread(f Facts, choices []Choice, i int, peers []Peer) int {
-	if i < 0 {
-		return i
+// spread takes, instead of the first choice, the less busy of two drawn from those that are as good and move no more: what is
+// known of them is old, and the same for all who decide at this moment, who would otherwise all take the same one. What
+// stays on the node needs no drawing. -1: there is no choice.
+func spread(f Facts, choices []Choice, peers []Peer) int {
+	if len(choices) == 0 {
+		return -1
 	}
 	k := func(j int) *Peer {
 		return &peers[slices.IndexFunc(peers, func(p Peer) bool { return p.ID == choices[j].Peer })]
 	}
-	c, p := choices[i], k(i)
+	c, p := choices[0], k(0)
 	if p.Self {
-		return i
+		return 0
 	}
-	limit := c.Total + Near*(c.Total+or(p.TaskSecs, DefaultTaskSecs))
+	limit := c.Terms.pulled() + Near*(c.Total+or(p.TaskSecs, DefaultTaskSecs))
 	one, two := -1, -1 // the first two by their ties
 	for j := range choices {
 		switch d := choices[j]; {
-		case d.Holder != c.Holder || d.Room != c.Room || d.Total < c.Total || d.Total > limit || k(j).Self:
+		case d.Holder != c.Holder || d.Room != c.Room || d.Terms.pulled() > limit || k(j).Self || float64(d.Moves) > (1+Near)*float64(c.Moves):
 		case one < 0 || tie(f, d.Peer) < tie(f, choices[one].Peer):
 			one, two = j, one
 		case two < 0 || tie(f, d.Peer) < tie(f, choices[two].Peer):

@@ -57,6 +57,28 @@ func TestDecisions(t *testing.T) {
 		{"without holders the faster link", []Peer{
 			peer("a", lacks), peer("b", func(p *Peer) { lacks(p); p.Rate = 10e6 }),
 		}, "a"},
+		{"the one with the code, when the data is small", []Peer{
+			peer("a", func(p *Peer) { p.Code = 8 * mib }), peer("b", func(p *Peer) { p.Data = mib }),
+		}, "b"},
+		{"the one with the data, when the code is small", []Peer{
+			peer("a", func(p *Peer) { p.Code = mib }), peer("b", lacks),
+		}, "a"},
+		{"neither, when both are busy and there is little to move", []Peer{
+			peer("a", func(p *Peer) { p.Code = mib; p.Running, p.Queued, p.TaskSecs = 2, 8, 1 }),
+			peer("b", func(p *Peer) { p.Data = mib; p.Running, p.Queued, p.TaskSecs = 2, 8, 1 }),
+			peer("c", func(p *Peer) { p.Code, p.Data = mib, mib }),
+		}, "c"},
+		{"the node itself, when little would have to come and the others are far", []Peer{
+			peer("a", func(p *Peer) { p.RTT = 200 * time.Millisecond }),
+			peer("b", func(p *Peer) { p.Self, p.Data, p.Reach = true, mib/64, 20*time.Millisecond }),
+		}, "b"},
+		{"a holder far away, when much would have to come", []Peer{
+			peer("a", func(p *Peer) { p.RTT = 200 * time.Millisecond }),
+			peer("b", func(p *Peer) { p.Self, p.Data, p.Reach = true, 100*mib, 20*time.Millisecond }),
+		}, "a"},
+		{"a holder that is a little slower, as what moves takes from others", []Peer{
+			peer("a", func(p *Peer) { p.Running, p.Queued, p.TaskSecs = 2, 1, 1.5 }), peer("b", lacks),
+		}, "a"},
 		{"the one that has compiled it", []Peer{
 			peer("a", func(p *Peer) { p.Compiled = false }), peer("b", nil),
 		}, "b"},
@@ -143,12 +165,10 @@ func TestDecideProperties(t *testing.T) {
 		}
 		for _, c := range e.Choices[:len(peers)] {
 			switch {
-			case c.Holder && c.Room && !chosen.Holder:
-				t.Fatalf("%s holds the data and has room, %s got the task", c.Peer, chosen.Peer)
-			case c.Holder && !chosen.Holder && chosen.Total+MarginSeconds > c.Total:
-				t.Fatalf("%s took it from holder %s without being clearly cheaper", chosen.Peer, c.Peer)
-			case c.Holder == chosen.Holder && c.Room == chosen.Room && c.Total+Near*(c.Total+1e4) < chosen.Total:
+			case c.Terms.pulled()+Near*(c.Total+1e4) < chosen.Terms.pulled():
 				t.Fatalf("%s is cheaper than %s", c.Peer, chosen.Peer)
+			case c.Holder && c.Room && !chosen.Holder && c.Total < chosen.Total:
+				t.Fatalf("%s holds the data and is cheaper, %s got the task", c.Peer, chosen.Peer)
 			}
 		}
 	})

@@ -17,6 +17,7 @@ type Choice struct {
 	Room    bool         `cbor:"room" json:"room"`     // it has a free slot
 	Chosen  bool         `cbor:"chosen" json:"chosen"`
 	Ahead   int          `cbor:"ahead,omitempty" json:"ahead"`                  // tasks that wait before it
+	Moves   uint64       `cbor:"moves,omitempty" json:"moves_bytes"`            // of code and data, that it lacks
 	Doubt   float64      `cbor:"doubt,omitempty" json:"doubt_s,omitempty"`      // of the latency: it lost tasks that it had offered to take
 	Age     float64      `cbor:"age" json:"age_s"`                              // of the facts, seconds
 	Passed  string       `cbor:"passed,omitempty" json:"passed_over,omitempty"` // why it was no candidate though it fits
@@ -93,6 +94,8 @@ func (e Explain) String() string {
 			why = "it holds the data"
 		case len(open) == 1:
 			why = "the only candidate"
+		case slices.ContainsFunc(open, func(o Choice) bool { return o.Total < c.Total && o.Moves > c.Moves }):
+			why = "less has to move than for the cheapest"
 		}
 		wrap(&b, fmt.Sprintf("%s runs on %s: %s, %s expected", name, c.Peer.Short(), why, Seconds(c.Total)), "  ")
 	} else {

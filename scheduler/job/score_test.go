@@ -18,7 +18,7 @@ func TestScore(t *testing.T) {
 	}
 	s, ok := r.Score()
 	want := cost.Terms{Wait: 1, Code: 1, Data: 3, Compile: 0.5, Work: 3, Latency: 1.5}
-	if !ok || s.Actual != want || s.Took != 10 || s.Predicted.Data != 2 || s.Predicted.Work != 2 || s.Unknown || s.Expected != s.Predicted.Total() {
+	if !ok || s.Actual != want || s.Took != 10 || s.Predicted.Data != 2+cost.Trips*cost.DefaultRTT.Seconds() || s.Predicted.Work != 2 || s.Unknown || s.Expected != s.Predicted.Total() {
 		t.Errorf("%+v", s)
 	}
 	r.Outcome.CodeMoved, r.Outcome.DataMoved = 0, 0

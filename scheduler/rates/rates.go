@@ -68,7 +68,7 @@ func (b *Book) Ran(r Run, now time.Time) {
 	p.Runs++
 	m.Runs++
 	m.At = now.UnixMilli()
-	if r.Moved > 1<<16 && r.Fetch > 0 { // less says more of the latency
+	if r.Moved >= 256<<10 && r.Fetch > 0 { // less says more of the latency
 		learn(&p.Fetch, float64(r.Moved)/r.Fetch)
 	}
 	if r.Compile > 0 && r.Code > 0 {
@@ -119,6 +119,14 @@ func (b *Book) Factor(id shoal.PeerID, now time.Time) float64 {
 		return b.factor(p, now)
 	}
 	return 1
+}
+
+// Fetches is at how many bytes a second a peer got what tasks needed there; 0: unknown.
+func (b *Book) Fetches(id shoal.PeerID) float64 {
+	if p := b.Peers[id]; p != nil {
+		return p.Fetch
+	}
+	return 0
 }
 
 // Effort is a module's; 0: unknown.
