@@ -320,3 +320,43 @@ func TestRetiringNeverTakesTheLast(t *testing.T) {
 		})
 	}
 }
+
+// An extra copy whose block rots on the disk is found when it is read, by others as well as here, and made whole again.
+func TestAnExtraCopyThatRots(t *testing.T) {
+	w := newWorld(t, 5)
+	src := bigFile(t, 77, 300_000)
+	res, err := w.nodes[0].Put(bg, src, PutOptions{PartitionBytes: 1 << 20, LeafBytes: 32 << 10})
+	must(t, err)
+	root := res.Manifest.Root
+	n := w.outsiders(root)[0]
+	n.use(root, 3)
+	if n.buyNow() != 1 {
+		t.Fatal("not bought")
+	}
+	var leaf cid.Cid
+	must(t, n.Graph.Walk(bg, root, n.Store.Get, func(c cid.Cid, _ int, l bool) error {
+		if l && !leaf.Defined() {
+			leaf = c
+		}
+		return nil
+	}))
+	damage(t, n, leaf)
+	// A reader elsewhere that is sent to the extra copy gets what is right, from there and from others.
+	reader := w.add("reader")
+	_, err = reader.Ensure(bg, root, Content, []shoal.PeerID{n.id})
+	must(t, err)
+	if _, err := reader.Store.Get(bg, leaf); err != nil {
+		t.Errorf("the reader: %v", err)
+	}
+	// The holder found out, and does not count itself whole any more: the next use here fetches what is missing.
+	if _, missing, err := n.Missing(bg, root); err != nil || missing == 0 {
+		t.Errorf("%d bytes are known to be missing: %v", missing, err)
+	}
+	n.use(root, 1)
+	if _, missing, err := n.Missing(bg, root); err != nil || missing > 0 {
+		t.Errorf("%d bytes are missing: %v", missing, err)
+	}
+	if _, err := n.Store.Get(bg, leaf); err != nil {
+		t.Errorf("the block: %v", err)
+	}
+}

@@ -381,7 +381,15 @@ func (d *Data) serveCheck(ctx context.Context, _ shoal.PeerID, req []byte) ([]by
 		return nil, err
 	}
 	_, err = d.Store.Get(ctx, c)
+	d.dropped(err)
 	return nil, err
+}
+
+// dropped notes that a read found a block damaged, which is gone then: what it belonged to is whole no more.
+func (d *Data) dropped(err error) {
+	if shoal.KindOf(err) == shoal.Corrupt {
+		d.complete.clear()
+	}
 }
 
 func (d *Data) rtt(p shoal.PeerID) time.Duration {

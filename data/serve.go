@@ -80,6 +80,7 @@ func (d *Data) answerFor(ctx context.Context, c cid.Cid) (a sealed) {
 	}
 	why := ""
 	if shoal.KindOf(err) == shoal.Corrupt {
+		d.dropped(err)
 		why = err.Error()
 	}
 	d.buffers.Put(a.buffer)

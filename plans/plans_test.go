@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -340,9 +341,13 @@ func TestJobsThatFail(t *testing.T) {
 
 func TestOneTask(t *testing.T) {
 	f := newFabric(t, 3, nil)
-	root, words := f.data(1, 2, 2)
-	wc := f.module("wc", countWords, 0)
-	part := f.split[root][0]
+	text := "a few words, and much between\n"
+	words := map[string]int{}
+	for _, w := range strings.Fields(text) {
+		words[w]++
+	}
+	wc, part := f.module("wc", countWords, 0), shoal.BlockCID([]byte("large"))
+	f.set(part, fstest.MapFS{"f.txt": {Data: []byte(text + strings.Repeat(" ", 4<<20))}}, 2) // more than the code
 	ctx := within(t, 30*time.Second)
 	h, err := f.nodes[0].p.Start(ctx, Job{Module: wc, Data: []shoal.Input{{Name: "d", CID: part}}, Detach: true})
 	if err != nil {

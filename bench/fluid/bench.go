@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -27,7 +28,8 @@ var policies = map[string]cost.Policy{"fluid": cost.Fluid, "ship-data": cost.Shi
 func Bench() *rig.Bench {
 	return &rig.Bench{
 		Name: "fluid", Ours: "fluid", Rounds: 3,
-		About: []string{},
+		About: about,
+		Table: table,
 		Ratios: []rig.Ratio{
 			{Name: "time_vs_best_policy", Of: worst("s"), Target: rig.AtMost(1.05)},
 			{Name: "bytes_vs_best_policy", Of: worst("mb")},
@@ -37,6 +39,29 @@ func Bench() *rig.Bench {
 		Roles: map[string]rig.Role{"node": rig.As(serve)},
 		Run:   run,
 	}
+}
+
+var about = []string{
+	fmt.Sprintf("Five nodes, each a process in a network namespace of its own, on links of %.0f Mbit/s in each direction and %v one way; this process carries their packets from one tun device to another (the bench's rig.LAN), since not every kernel has netem. TCP, TLS and all of the production path; modules are compiled in the node's process, as five machines' compilers on the cores of one would be all that is seen.", bits/1e6, delay),
+	fmt.Sprintf("Each policy has a fabric of its own, of the same binary: ship-data (tasks run where they are asked for), ship-code (on a holder of all data, the cheapest) and fluid (the costs decide) are placement.policy. All three run each list in turn, in an order drawn from the seed; data and code are new in each round, and the first round, in which nothing was learnt yet, is dropped. Sets are put with %d replicas before the clock runs, and modules uploaded by the nodes whose they are; %d jobs of each node are under way at once, and the time is until the last has ended.", replicas, callers),
+	"Lists: big-code: 60 jobs with 10 modules of 2 to 4 MiB over 40 sets of 8 to 64 KiB; big-data: 60 jobs with 5 modules of 1 to 64 KiB over 12 sets of 2 to 4 MiB; skewed: 150 jobs with 10 modules of 16 KiB to 1 MiB over 30 sets of 32 KiB to 6 MiB, the k-th of each as popular as (1+k)^-1.2. Each module is one node's own. A job reads all of its set; what code is larger than the guest is a custom section, as debug information is.",
+	"Figures: s, the time of a list; mb, IP packets that the links carried for it, everything included; code_mb and data_mb, what the connections of nodes counted on streams of each kind. time_vs_best_policy and bytes_vs_best_policy: the worst list's median of fluid over the better of the other two; local_share: of the bytes that tasks read in all three lists, those that had not come over a link.",
+}
+
+// table has a row for each list and policy.
+func table(s rig.Samples) [][]string {
+	fields := []string{"s", "mb", "code_mb", "data_mb", "here", "on_holders", "local_share", "cpu_s"}
+	rows := [][]string{append([]string{"list", "policy"}, fields...)}
+	for _, l := range shapes {
+		for _, kind := range []string{"fluid", "ship-data", "ship-code"} {
+			row := []string{l.name, kind}
+			for _, f := range fields {
+				row = append(row, rig.Plain(kind, l.name+"_"+f)(s).String())
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
 }
 
 // worst is, of all lists, the greatest median ratio of a figure under fluid to the less of what the other two make of it.
@@ -52,7 +77,11 @@ func worst(field string) func(rig.Samples) rig.Spread {
 					ratios = append(ratios, v/best)
 				}
 			}
-			if x := rig.Sum(ratios); i == 0 || !(x.Median <= w.Median) { // what was not measured is the worst
+			x := rig.Sum(ratios)
+			if math.IsNaN(x.Median) { // what was not measured reaches nothing
+				return x
+			}
+			if i == 0 || x.Median > w.Median {
 				w = x
 			}
 		}

@@ -37,7 +37,7 @@ var shapes = []struct {
 	zipf                float64 // 0: all are as popular
 }{
 	{"big-code", 2, 40, 60, [2]float64{2 * mib, 4 * mib}, [2]float64{8 * kib, 64 * kib}, 0},
-	{"big-data", 1, 16, 60, [2]float64{1 * kib, 64 * kib}, [2]float64{2 * mib, 4 * mib}, 0},
+	{"big-data", 1, 12, 60, [2]float64{1 * kib, 64 * kib}, [2]float64{2 * mib, 4 * mib}, 0},
 	{"skewed", 2, 30, 150, [2]float64{16 * kib, 1 * mib}, [2]float64{32 * kib, 6 * mib}, 1.2},
 }
 

@@ -19,9 +19,10 @@ const (
 	CompileRate     = 5e6                   // bytes of WebAssembly compiled per second on such a core
 )
 
-// Pull is how much more than its own time what moves is taken to cost: a link that carries it carries nothing else, so others
-// wait for as long. It keeps work with its data, and has the smaller of code and data move, wherever the times are about equal.
-const Pull = 1.0
+// Pull is how much more than its own time each second on a link is taken to cost: while it carries one thing it carries
+// nothing else, at either end. It keeps work with its data, and has the smaller of code and data move, wherever the times are about
+// equal.
+const Pull = 2.0
 
 // Trips is how many round trips it takes until the first bytes of what is fetched arrive.
 const Trips = 2
@@ -72,9 +73,6 @@ type Terms struct {
 	Work    float64 `cbor:"work" json:"work_s"`
 	Latency float64 `cbor:"latency" json:"latency_s"`
 }
-
-// pulled is what decides: the time it takes, and what it takes from others.
-func (t Terms) pulled() float64 { return t.Total() + Pull*(t.Code+t.Data) }
 
 // Total is the sum of all terms.
 func (t Terms) Total() float64 {
@@ -129,7 +127,8 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	for _, p := range peers {
 		t := Of(p, f)
 		c := Choice{
-			Peer: p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
+			Weighed: t.Total() + Pull*float64(p.Code+p.Data)/or(p.Rate, DefaultRate),
+			Peer:    p.ID, Terms: t, Total: t.Total(), Holder: f.Data > 0 && p.Data == 0, Room: p.Room(),
 			Age: p.Age.Seconds(), Passed: p.Passed, Ahead: p.Queued, Doubt: or(p.Doubt, 0), Moves: p.Code + p.Data,
 		}
 		if c.Passed != "" {
@@ -140,8 +139,8 @@ func Decide(f Facts, peers []Peer, refused []Choice) Explain {
 	}
 	byCost := func(a, b Choice) int {
 		switch ta, tb := tie(f, a.Peer), tie(f, b.Peer); {
-		case a.Terms.pulled() != b.Terms.pulled():
-			return sign(a.Terms.pulled() < b.Terms.pulled())
+		case a.Weighed != b.Weighed:
+			return sign(a.Weighed < b.Weighed)
 		case ta != tb:
 			return sign(ta < tb)
 		default:
@@ -184,11 +183,11 @@ func spread(f Facts, choices []Choice, peers []Peer) int {
 	if p.Self {
 		return 0
 	}
-	limit := c.Terms.pulled() + Near*(c.Total+or(p.TaskSecs, DefaultTaskSecs))
+	limit := c.Weighed + Near*(c.Total+or(p.TaskSecs, DefaultTaskSecs))
 	one, two := -1, -1 // the first two by their ties
 	for j := range choices {
 		switch d := choices[j]; {
-		case d.Holder != c.Holder || d.Room != c.Room || d.Terms.pulled() > limit || k(j).Self || float64(d.Moves) > (1+Near)*float64(c.Moves):
+		case d.Holder != c.Holder || d.Room != c.Room || d.Weighed > limit || k(j).Self || float64(d.Moves) > (1+Near)*float64(c.Moves):
 		case one < 0 || tie(f, d.Peer) < tie(f, choices[one].Peer):
 			one, two = j, one
 		case two < 0 || tie(f, d.Peer) < tie(f, choices[two].Peer):

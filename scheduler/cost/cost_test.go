@@ -165,7 +165,7 @@ func TestDecideProperties(t *testing.T) {
 		}
 		for _, c := range e.Choices[:len(peers)] {
 			switch {
-			case c.Terms.pulled()+Near*(c.Total+1e4) < chosen.Terms.pulled():
+			case c.Weighed+Near*(c.Total+1e4) < chosen.Weighed:
 				t.Fatalf("%s is cheaper than %s", c.Peer, chosen.Peer)
 			case c.Holder && c.Room && !chosen.Holder && c.Total < chosen.Total:
 				t.Fatalf("%s holds the data and is cheaper, %s got the task", c.Peer, chosen.Peer)

@@ -22,6 +22,7 @@ type Choice struct {
 	Age     float64      `cbor:"age" json:"age_s"`                              // of the facts, seconds
 	Passed  string       `cbor:"passed,omitempty" json:"passed_over,omitempty"` // why it was no candidate though it fits
 	Refusal string       `cbor:"refusal,omitempty" json:"refusal,omitempty"`    // why it does not fit, or would not take it
+	Weighed float64      `cbor:"weighed,omitempty" json:"weighed_s"`            // what decides: the total, and what the transfer takes from others
 	Retry   bool         `cbor:"retry,omitempty" json:"retry,omitempty"`        // whether asking again later may help
 }
 
