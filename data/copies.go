@@ -251,3 +251,14 @@ func (d *Data) belongs(ctx context.Context, c cid.Cid) (*shoal.Manifest, []int, 
 	}
 	return m, parts, nil
 }
+
+// Extras counts the copies kept here beyond the fabric's, and their bytes of content.
+func (d *Data) Extras() (copies int, bytes uint64) {
+	for _, s := range d.all() {
+		for _, i := range s.extras() {
+			copies++
+			bytes += s.m.Partitions[i].Bytes
+		}
+	}
+	return copies, bytes
+}

@@ -380,17 +380,6 @@ func (d *Data) Datasets() []Dataset {
 	return out
 }
 
-// Extras counts the copies kept here beyond the fabric's, and their bytes of content.
-func (d *Data) Extras() (copies int, bytes uint64) {
-	for _, s := range d.all() {
-		for _, i := range s.extras() {
-			copies++
-			bytes += s.m.Partitions[i].Bytes
-		}
-	}
-	return copies, bytes
-}
-
 // publicSet knows the blocks that strangers may have, each by the root of the public graphs it is in.
 type publicSet struct {
 	mu     sync.RWMutex

@@ -54,6 +54,8 @@ type peer struct {
 	hidden bool         // knows no member table
 	states map[shoal.PeerID]shoal.MemberState
 	moved  map[string]uint64 // by class
+	used   func(c cid.Cid, took time.Duration)
+	probed func(p shoal.PeerID)
 	dead   bool
 	jam    bool                        // takes tasks and begins none
 	stale  map[shoal.PeerID]shoal.Load // what the table says of others, whatever they do
@@ -96,7 +98,7 @@ func (p *peer) start() {
 	if p.runs != nil {
 		runs = p.runs
 	}
-	if p.s, err = New(p.cfg, Deps{Peers: jammed{p.node, p}, Data: p, Runner: runs, Members: p, KV: p.kv, Link: p.link, Room: p.room}); err != nil {
+	if p.s, err = New(p.cfg, Deps{Peers: jammed{p.node, p}, Data: p, Runner: runs, Members: p, KV: p.kv, Link: p.link, Room: p.room, Used: p.used, Probe: p.probed}); err != nil {
 		p.f.t.Fatal(err)
 	}
 }
