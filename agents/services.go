@@ -22,6 +22,16 @@ func (a *Agents) nameIn(what, typed string) (owner shoal.PeerID, name string, er
 	return owner, o.Name, err
 }
 
+// ServiceName completes a service's name as a user typed it: in the fabric's own directory the name alone, else behind
+// its owner's whole ID.
+func (a *Agents) ServiceName(typed string) (string, error) {
+	owner, name, err := a.nameIn("service "+typed, typed)
+	if err != nil || owner == a.Members.Root() {
+		return name, err
+	}
+	return string(owner) + "/" + name, nil
+}
+
 // Define gives a name that nobody has to a service, in the directory in which agents have theirs. Exists: an agent or
 // another service has it.
 func (a *Agents) Define(ctx context.Context, name string, key shoal.Key, spec []byte) error {
@@ -48,16 +58,19 @@ func (a *Agents) Defined(ctx context.Context, name string) (*directory.Entry, er
 	if err != nil {
 		return nil, err
 	}
-	e, err := a.find(ctx, owner, name)
+	var e directory.Entry
+	err = a.askDirectory(ctx, owner, "lookup", directory.Question{Name: name}, true, &e)
 	switch {
-	case err != nil && shoal.KindOf(err) == shoal.NotFound:
-		return nil, shoal.E(shoal.NotFound, what, "its owner's directory has no such name", "see them with 'shoal service ls'")
+	case err != nil && shoal.KindOf(err) == shoal.NotFound: // the directory was not: that says nothing of the name
+		return nil, shoal.E(shoal.Unavailable, what, err.Error(), "")
 	case err != nil:
 		return nil, shoal.Wrap(shoal.Unavailable, what, err)
+	case e.Name == "":
+		return nil, shoal.E(shoal.NotFound, what, "its owner's directory has no such name", "see them with 'shoal service ls'")
 	case !e.Service:
 		return nil, shoal.E(shoal.Invalid, what, "the name is an agent's", "call it with 'shoal agent call'")
 	}
-	return e, nil
+	return &e, nil
 }
 
 // Undefine frees the name of a service.

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/native"
+	"github.com/shoal-fabric/shoal/services"
 )
 
 // Version is the version of this source tree.
@@ -47,6 +48,8 @@ type Config struct {
 	Warden func(ctx context.Context, args ...string) *exec.Cmd
 
 	Agents agents.Config // of agents; Log is this Config's
+
+	Services services.Config // of services; Log and Slots are this Config's
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting

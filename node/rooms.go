@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-fabric/shoal/rpc"
 	"github.com/shoal-fabric/shoal/sandbox"
 	"github.com/shoal-fabric/shoal/scheduler"
+	"github.com/shoal-fabric/shoal/services"
 	"github.com/shoal-fabric/shoal/storage"
 )
 
@@ -41,6 +42,8 @@ type rooms struct {
 	sched   *scheduler.Scheduler
 	plans   *plans.Plans
 	agents  *agents.Agents
+
+	services *services.Services
 }
 
 // bitswap is open to strangers: its filter decides for each block.
@@ -113,13 +116,16 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err := n.buildAgents(key); err != nil {
 		return err
 	}
+	if err := n.buildServices(); err != nil {
+		return err
+	}
 	n.follow()
 	if n.start == Founded && !cfg.NoMDNS {
 		n.run(life, "look around", n.lookAround)
 	}
 	for name, loop := range map[string]func(context.Context) error{
 		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run,
-		"machine": n.watch, "measure": n.calibrate,
+		"services": r.services.Run, "machine": n.watch, "measure": n.calibrate,
 	} {
 		n.run(life, name, loop)
 	}
@@ -248,6 +254,9 @@ func (n *Node) load() shoal.Load {
 
 // hangUp ends what loops and calls may wait for.
 func (r *rooms) hangUp() {
+	if r.services != nil {
+		_ = r.services.Close()
+	}
 	if r.agents != nil {
 		_ = r.agents.Close()
 	}

@@ -45,6 +45,7 @@ type Entry struct {
 // Question is what all methods take; which fields count, and what is replied, depends on the method:
 //
 //	find    Name           the Entry; read only
+//	lookup  Name           the Entry, or an empty one if there is none; read only
 //	list    After, Limit   up to Limit Entries in order of names; read only
 //	birth   Name, Key, Genesis   the Entry that the name has then: the given one, or another that was there
 //	live    Name, Key      the agent is born: the Entry
@@ -84,7 +85,7 @@ type method func(t *shoal.Turn, q *Question) ([]byte, error)
 func methods() map[string]method {
 	return map[string]method{
 		"find": find, "list": list, "birth": birth, "live": live, "remove": remove, "recover": recovered,
-		"together": together, "define": define, "services": services,
+		"together": together, "define": define, "lookup": lookup, "services": services,
 	}
 }
 

@@ -55,3 +55,15 @@ func services(t *shoal.Turn, q *Question) ([]byte, error) {
 	}
 	return wire.Marshal(out), nil
 }
+
+// lookup is find for those who must tell that there is no such name from a directory that cannot be asked.
+func lookup(t *shoal.Turn, q *Question) ([]byte, error) {
+	e, err := get(t, q.Name)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		e = &Entry{}
+	}
+	return wire.Marshal(e), nil
+}

@@ -1,7 +1,7 @@
 // Package scale decides how many instances of a service a host has: whether to open more here, to send callers on, or to
 // close some. The time is an argument, and so is what other hosts are known to have. A pure leaf.
 //
-// A host opens when a call that comes now would wait longer than the target, and closes what it has had no use for
+// A host opens when the last of the calls that wait would do so for longer than the target, and closes what it has had no use for
 // throughout the idle time. So under a constant load it does neither: the instances that a load needs at its worst moment
 // are in use again before the idle time is over.
 package scale
@@ -59,10 +59,10 @@ type Scale struct {
 	begun  bool
 }
 
-// Wait is how long a call that came now would wait.
+// Wait is how long the last of the calls that wait will have to, beyond what is free.
 func Wait(h Here) time.Duration {
 	all := h.Open + h.Opening
-	ahead := h.Waiting - (h.Open - h.Busy) + 1
+	ahead := h.Waiting - (h.Open - h.Busy)
 	switch {
 	case all == 0 || ahead <= 0:
 		return 0
