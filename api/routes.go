@@ -51,6 +51,12 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/agents/history":  answer(s.agentHistory),
 		"GET /v1/agents/logs":     http.HandlerFunc(s.agentLogs),
 
+		"POST /v1/services":      answer(s.serviceCreate),
+		"GET /v1/services":       answer(s.serviceList),
+		"POST /v1/services/call": answer(s.serviceCall),
+		"GET /v1/services/show":  answer(s.serviceShow),
+		"DELETE /v1/services":    answer(s.serviceRemove),
+
 		"POST /v1/owners": answer(s.ownerNew),
 		"GET /v1/owners":  answer(s.ownerList),
 

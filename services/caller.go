@@ -136,11 +136,15 @@ func (c *caller) call(ctx context.Context, payload []byte, o CallOptions) ([]byt
 	if spec == nil {
 		return nil, errGone(c.name)
 	}
-	tried := map[shoal.PeerID]bool{} // they refused
+	tried := tries{}
 	patient := false
 	var last error
 	for round := 0; ; round++ {
 		to, kind, err := c.target(ctx, len(payload), tried, patient)
+		if err != nil && ctx.Err() == nil && tried.forgive() { // nobody else: it waits where it was refused
+			patient = true
+			continue
+		}
 		if err != nil {
 			if last != nil && ctx.Err() == nil {
 				err = last
@@ -156,29 +160,34 @@ func (c *caller) call(ctx context.Context, payload []byte, o CallOptions) ([]byt
 			if !errors.Is(err, shoal.ErrUnsent) && !spec.Idempotent && !o.Idempotent {
 				return nil, unclear(to, err)
 			}
-			tried[to], last = true, err
+			tried[to], last = out, err
 		case a.Gone:
 			return nil, errGone(c.name)
 		case a.Refused != nil:
 			last = a.Refused.Err()
-			if kind := shoal.KindOf(last); kind != shoal.Overloaded && kind != shoal.Unavailable {
-				return nil, last
-			}
-			tried[to] = true
-			if patient && round > 8 {
-				return nil, last
-			}
-			// Where it would wait least it waits, while another host is looked for.
-			patient = !c.better(tried)
-			if patient {
+			switch shoal.KindOf(last) {
+			case shoal.Overloaded:
+				tried[to] = busy
+				if patient && round > 8 { // queues that are full to the brim
+					return nil, last
+				}
+				if patient = !c.better(tried); !patient {
+					break
+				}
+				// Where it would wait least it waits, while another host is looked for.
 				c.grow(tried)
-				clear(tried)
-				if round > 2 { // a queue that is full to the brim
+				tried.forgive()
+				if round > 2 {
 					select {
 					case <-time.After(time.Duration(10+rand.IntN(40)) * time.Millisecond):
 					case <-ctx.Done():
 					}
 				}
+			case shoal.Invalid, shoal.Failed: // it is the same everywhere
+				return nil, last
+			default:
+				tried[to] = out
+				c.lost(to)
 			}
 		case a.Failure != nil:
 			return nil, a.Failure.Err()
@@ -189,6 +198,33 @@ func (c *caller) call(ctx context.Context, payload []byte, o CallOptions) ([]byt
 			return nil, last
 		}
 	}
+}
+
+// tries are the hosts that a call was not taken by, and why.
+type tries map[shoal.PeerID]why
+
+type why int
+
+const (
+	busy why = iota // it may yet wait there
+	out
+)
+
+// forgive forgets those that were busy, and reports whether there were any.
+func (t tries) forgive() (any bool) {
+	for p, w := range t {
+		if w == busy {
+			delete(t, p)
+			any = true
+		}
+	}
+	return any
+}
+
+// has reports whether a host was tried.
+func (t tries) has(p shoal.PeerID) bool {
+	_, ok := t[p]
+	return ok
 }
 
 func unclear(to shoal.PeerID, err error) error {
@@ -301,13 +337,13 @@ func (c *caller) predicted(p shoal.PeerID, h *seen, bytes int) (wait, total floa
 
 // target chooses a host: of two, this node first, the one where the call is likely to be done earlier. If no host is
 // known it finds one, or a peer to become one, and the implementation to open there.
-func (c *caller) target(ctx context.Context, bytes int, tried map[shoal.PeerID]bool, patient bool) (to shoal.PeerID, kind string, err error) {
+func (c *caller) target(ctx context.Context, bytes int, tried tries, patient bool) (to shoal.PeerID, kind string, err error) {
 	for {
 		c.mu.Lock()
 		now := time.Now()
 		var list []shoal.PeerID
 		for p, h := range c.hosts {
-			if h.state.Instances > 0 && !tried[p] && now.Sub(h.at) < forgotten {
+			if h.state.Instances > 0 && !tried.has(p) && now.Sub(h.at) < forgotten {
 				list = append(list, p)
 			}
 		}
@@ -361,11 +397,11 @@ func (c *caller) draw(list []shoal.PeerID, bytes int, all bool) (best shoal.Peer
 }
 
 // better reports whether a host is known that did not refuse, and where a call need not wait too long.
-func (c *caller) better(tried map[shoal.PeerID]bool) bool {
+func (c *caller) better(tried tries) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for p, h := range c.hosts {
-		if !tried[p] && h.state.Instances > 0 {
+		if !tried.has(p) && h.state.Instances > 0 {
 			if wait, _ := c.predicted(p, h, 0); wait <= c.spec.Target.Seconds() {
 				return true
 			}

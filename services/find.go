@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -28,13 +29,13 @@ type survey struct {
 }
 
 // candidates are the members whose machines fit, this node among them.
-func (c *caller) candidates(spec *Spec, without map[shoal.PeerID]bool) (list []shoal.PeerID, s survey) {
+func (c *caller) candidates(spec *Spec, without tries) (list []shoal.PeerID, s survey) {
 	self := c.s.Members.Self()
 	self.State = shoal.Alive
 	all := append(c.s.Members.Table(), self)
 	for i := range all {
 		m := &all[i]
-		if m.State != shoal.Alive || without[m.ID] {
+		if m.State != shoal.Alive || without.has(m.ID) {
 			continue
 		}
 		var out error
@@ -55,7 +56,7 @@ func (c *caller) candidates(spec *Spec, without map[shoal.PeerID]bool) (list []s
 }
 
 // survey asks peers what they have and could have: those that may have instances, this node, and others at random.
-func (c *caller) survey(ctx context.Context, without map[shoal.PeerID]bool) (survey, *Spec) {
+func (c *caller) survey(ctx context.Context, without tries) (survey, *Spec) {
 	c.mu.Lock()
 	spec, key := c.spec, c.key
 	q := askRequest{Key: []byte(c.key), Sealed: c.sealed, Others: c.told()}
@@ -72,7 +73,7 @@ func (c *caller) survey(ctx context.Context, without map[shoal.PeerID]bool) (sur
 	ask := list[:min(len(list), maxAsked)]
 	if len(list) >= small || len(list) <= 1 { // others than those in the table may have some
 		for _, p := range c.s.holders(ctx, key) {
-			if !without[p] && !slices.Contains(ask, p) {
+			if !without.has(p) && !slices.Contains(ask, p) {
 				ask = append(ask, p)
 			}
 		}
@@ -210,7 +211,7 @@ func (c *caller) instances() (n int) {
 }
 
 // first finds a host where none is known: one that has instances, or a peer that can open one.
-func (c *caller) first(ctx context.Context, tried map[shoal.PeerID]bool) (shoal.PeerID, string, error) {
+func (c *caller) first(ctx context.Context, tried tries) (shoal.PeerID, string, error) {
 	s, spec := c.survey(ctx, tried)
 	if spec == nil {
 		return "", "", errGone(c.name)
@@ -218,7 +219,7 @@ func (c *caller) first(ctx context.Context, tried map[shoal.PeerID]bool) (shoal.
 	var list []shoal.PeerID
 	c.mu.Lock()
 	for p, h := range c.hosts {
-		if h.state.Instances > 0 && !tried[p] {
+		if h.state.Instances > 0 && !tried.has(p) {
 			list = append(list, p)
 		}
 	}
@@ -264,7 +265,7 @@ const (
 )
 
 // grow looks for a further host, in the background, once at a time. Hosts that refused are not asked.
-func (c *caller) grow(tried map[shoal.PeerID]bool) {
+func (c *caller) grow(tried tries) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -272,13 +273,13 @@ func (c *caller) grow(tried map[shoal.PeerID]bool) {
 		return
 	}
 	c.growing = now.Add(c.s.cfg.OpenWait)
-	without := map[shoal.PeerID]bool{}
-	for p := range tried {
-		without[p] = true
+	without := maps.Clone(tried)
+	if without == nil {
+		without = tries{}
 	}
 	for p, h := range c.hosts { // they grow by themselves
 		if h.state.Instances > 0 {
-			without[p] = true
+			without[p] = busy
 		}
 	}
 	go func() {
@@ -296,7 +297,7 @@ func (c *caller) grow(tried map[shoal.PeerID]bool) {
 }
 
 // growOnce opens an instance on a further peer, and reports whether there is one.
-func (c *caller) growOnce(ctx context.Context, without map[shoal.PeerID]bool) bool {
+func (c *caller) growOnce(ctx context.Context, without tries) bool {
 	s, spec := c.survey(ctx, without)
 	if spec == nil {
 		return false

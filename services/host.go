@@ -89,10 +89,10 @@ func (h *host) submit(ctx context.Context, c Call, patient bool, kind string) ([
 		return nil, errGone(h.spec.Name)
 	case h.failed != nil && len(h.workers) == 0 && t.at.Before(h.until):
 		defer h.mu.Unlock()
-		return nil, h.failed
+		return nil, notRun{h.failed}
 	case len(h.queue) >= h.s.cfg.Queue || h.queued > 0 && h.queued+len(c.Payload) > h.s.cfg.QueueMost:
 		h.mu.Unlock()
-		return nil, full(what)
+		return nil, notRun{full(what)}
 	}
 	h.queue = append(h.queue, t)
 	h.queued += len(c.Payload)
@@ -101,7 +101,7 @@ func (h *host) submit(ctx context.Context, c Call, patient bool, kind string) ([
 		h.drop(t)
 		h.seen.refused++
 		h.mu.Unlock()
-		return nil, full(what)
+		return nil, notRun{full(what)}
 	}
 	if n := len(h.idle); n > 0 {
 		w := h.idle[n-1]
@@ -269,7 +269,7 @@ func (h *host) openFailed(err error) {
 		return
 	}
 	for _, t := range h.queue {
-		t.done <- done{err: h.failed}
+		t.done <- done{err: notRun{h.failed}}
 	}
 	h.queue, h.queued = nil, 0
 }
@@ -306,6 +306,11 @@ func (h *host) retire() {
 	}
 	h.idle = nil
 }
+
+// notRun is why a call was not begun here.
+type notRun struct{ error }
+
+func (n notRun) Unwrap() error { return n.error }
 
 func errGone(name string) error {
 	return &shoal.Error{Kind: shoal.NotFound, What: "service " + name, Why: "it was removed", Err: errRemoved}

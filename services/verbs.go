@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -76,6 +77,8 @@ func (s *Services) Create(ctx context.Context, spec Spec) (*Definition, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.OpenWait)
+	defer cancel()
 	var err error
 	if spec.Name, err = s.Names.Full(spec.Name); err != nil {
 		return nil, err
@@ -92,6 +95,9 @@ func (s *Services) Create(ctx context.Context, spec Spec) (*Definition, error) {
 			return nil, shoal.Wrap(shoal.Invalid, what, noMethod(spec.Method, b.Methods()))
 		}
 	}
+	if spec.Code != "" {
+		s.spread(ctx, spec.Code)
+	}
 	sealed, key := spec.seal()
 	if err := s.Names.Define(ctx, spec.Name, key, sealed); err != nil {
 		return nil, err
@@ -100,8 +106,51 @@ func (s *Services) Create(ctx context.Context, spec Spec) (*Definition, error) {
 	return &d, nil
 }
 
+// copies is how many members besides its maker have a service's module from the begin. The keepers of its definition follow.
+const copies = 2
+
+// spread has other members keep a module: the node on which a service is made may be lost the next moment.
+func (s *Services) spread(ctx context.Context, module string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	table := s.Members.Table()
+	rand.Shuffle(len(table), func(i, j int) { table[i], table[j] = table[j], table[i] })
+	got := make(chan bool, len(table))
+	asked, have := 0, 0
+	next := func() {
+		for len(table) > 0 {
+			m := table[0]
+			if table = table[1:]; m.State != shoal.Alive || !s.enter() {
+				continue
+			}
+			asked++
+			go func() {
+				defer s.work.Done()
+				_, err := s.Peers.Ask(ctx, m.ID, "services.keep", []byte(module))
+				got <- err == nil
+			}()
+			return
+		}
+	}
+	for range copies {
+		next()
+	}
+	for ; asked > 0; asked-- {
+		if <-got {
+			have++
+		} else {
+			next()
+		}
+	}
+	if have == 0 {
+		s.cfg.Log.Info("no other member has the module of a service yet", "module", module)
+	}
+}
+
 // List lists the services of an owner, "" for the fabric's, in order of names.
 func (s *Services) List(ctx context.Context, owner shoal.PeerID) ([]Definition, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTime)
+	defer cancel()
 	named, err := s.Names.List(ctx, owner)
 	if err != nil {
 		return nil, err
@@ -120,6 +169,8 @@ func (s *Services) List(ctx context.Context, owner shoal.PeerID) ([]Definition, 
 
 // Remove frees a service's name. Its instances are closed within seconds.
 func (s *Services) Remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTime)
+	defer cancel()
 	n, err := s.Names.Remove(ctx, name)
 	if err != nil {
 		return err
@@ -156,6 +207,8 @@ func (s *Services) everybody(ctx context.Context, key shoal.Key) []shoal.PeerID 
 
 // Show describes a service, with what each host says of its part.
 func (s *Services) Show(ctx context.Context, name string) (*Show, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTime)
+	defer cancel()
 	n, err := s.Names.Find(ctx, name)
 	if err != nil {
 		return nil, err

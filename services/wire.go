@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -101,6 +102,7 @@ func (s *Services) serve() {
 	s.Peers.Handle("services.ask", s.onAsk)
 	s.Peers.Handle("services.open", s.onOpen)
 	s.Peers.Handle("services.drop", s.onDrop)
+	s.Peers.Handle("services.keep", s.onKeep)
 }
 
 func (s *Services) onCall(ctx context.Context, from shoal.PeerID, b []byte) ([]byte, error) {
@@ -130,9 +132,10 @@ func (s *Services) take(ctx context.Context, from shoal.PeerID, q *callRequest) 
 	h.hear(q.Others)
 	reply, err := h.submit(ctx, Call{Payload: q.Payload, Caller: from}, q.Patient, q.Kind)
 	a := &callAnswer{Reply: reply, State: h.state()}
-	switch kind := shoal.KindOf(err); {
+	var not notRun
+	switch {
 	case err == nil:
-	case kind == shoal.Overloaded:
+	case errors.As(err, &not):
 		a.Refused, a.Others = wire.FromError(err), h.tell()
 	case isGone(err):
 		a.Gone = true
@@ -265,6 +268,14 @@ func (s *Services) openHere(ctx context.Context, q *openRequest) (state, error) 
 			return h.state(), nil
 		}
 	}
+}
+
+// onKeep brings a service's module here, durably, before the service has its name.
+func (s *Services) onKeep(ctx context.Context, from shoal.PeerID, b []byte) ([]byte, error) {
+	if err := s.closing(); err != nil {
+		return nil, err
+	}
+	return nil, s.Code.Keep(ctx, string(b), from)
 }
 
 // onDrop hears that a service is not defined any more, and looks for itself.
