@@ -28,6 +28,11 @@ import (
 // executor, the device went away, or the command cannot be started. Refused: it asks for more than it may have,
 // or than there is. Invalid: it asks for what makes no sense here, a limit on gas.
 func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error) {
+	return n.run(ctx, r, false)
+}
+
+// run is Run. stays: there is no limit to its time.
+func (n *Native) run(ctx context.Context, r shoal.Run, stays bool) (ran shoal.Ran, err error) {
 	name, _ := shoal.ExecName(r.Module)
 	what := shoal.ExecPrefix + name
 	x, err := n.executor(name)
@@ -41,6 +46,9 @@ func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error
 	b, err := n.bounds(x, r.Limits)
 	if err != nil {
 		return ran, shoal.Wrap(shoal.Refused, what, err)
+	}
+	if stays {
+		b.Time = forever
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

@@ -7,7 +7,9 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/agents/directory"
+	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/services"
+	"github.com/shoal-fabric/shoal/services/batch"
 )
 
 func (n *Node) buildServices() (err error) {
@@ -17,7 +19,12 @@ func (n *Node) buildServices() (err error) {
 	if n.cfg.patient {
 		cfg.OfferWait = n.cfg.patience()
 	}
+	var programs services.Programs
+	if len(n.cfg.Executors) > 0 {
+		programs = warmPrograms{r.native}
+	}
 	r.services, err = services.New(cfg, services.Deps{
+		Programs: programs,
 		Peers: r.rpc, Directory: r.dht, Members: r.members, Names: serviceNames{r.agents}, Code: serviceCode{agentCode{n}}, Agents: lateAgents{n},
 		Link: n.link, Load: r.sched.Load,
 	})
@@ -74,6 +81,41 @@ func (c serviceCode) Here(ctx context.Context, module string) (size, missing uin
 	}
 	have, missing, _ := c.n.rooms.data.Missing(ctx, id)
 	return have + missing, missing, c.n.rooms.sandbox.Ready(id)
+}
+
+// warmPrograms are the native executors, as processes that stay.
+type warmPrograms struct{ n *native.Native }
+
+// Room says why no process could be started now. Devices that are taken are not waited for: another node may have some.
+func (w warmPrograms) Room(name string) error {
+	wait, err := w.n.Room(shoal.ExecCID(name), shoal.Limits{})
+	if err == nil && wait {
+		err = shoal.E(shoal.Overloaded, shoal.ExecPrefix+name, "its devices are taken", "try again later")
+	}
+	return err
+}
+
+func (w warmPrograms) Open(ctx context.Context, name, method string) (services.Program, error) {
+	p, err := w.n.Open(ctx, name, nil, []string{"SHOAL_METHOD=" + method})
+	if err != nil {
+		return nil, err
+	}
+	return warmProgram{p}, nil
+}
+
+// warmProgram is a warm process as an instance of a service.
+type warmProgram struct{ *native.Warm }
+
+func (w warmProgram) Run(ctx context.Context, calls []services.Call) ([]batch.Answer, error) {
+	payloads := make([][]byte, len(calls))
+	for i := range calls {
+		payloads[i] = calls[i].Payload
+	}
+	b, err := w.Calls(ctx, batch.Pack(payloads))
+	if err != nil {
+		return nil, err
+	}
+	return batch.Unpack(len(calls), b)
 }
 
 // ServiceSpec says what service is wanted. Zero values: as services.Spec has them.

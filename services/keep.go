@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -47,6 +48,7 @@ func (s *Services) look(round int) {
 	now := time.Now()
 	for _, h := range hosts {
 		h.mu.Lock()
+		h.weed()
 		h.decide(now, "")
 		st := h.stateLocked(now)
 		was := h.told
@@ -72,6 +74,18 @@ func (s *Services) look(round int) {
 			s.exchange(h, st)
 		}
 	}
+}
+
+// weed has idle instances go that broke by themselves, as a process does that is not well. The lock is held.
+func (h *host) weed() {
+	h.idle = slices.DeleteFunc(h.idle, func(w *worker) bool {
+		if !w.p.Broken() {
+			return false
+		}
+		w.stop = true
+		w.wake <- struct{}{}
+		return true
+	})
 }
 
 // remembered is how long what a host did is remembered after its last instance has gone.

@@ -28,6 +28,10 @@ func (w *worker) run() {
 		if list == nil {
 			return
 		}
+		if w.p.Broken() && !w.renew() { // while it was idle
+			h.again(list)
+			return
+		}
 		w.work(list)
 		if w.p.Broken() && !w.renew() {
 			return
@@ -56,6 +60,16 @@ func (w *worker) take() []*ticket {
 		case <-h.s.life.Done():
 		}
 		h.mu.Lock()
+	}
+}
+
+// again puts calls back that have not begun.
+func (h *host) again(list []*ticket) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.queue = append(list, h.queue...)
+	for _, t := range list {
+		h.queued += len(t.call.Payload)
 	}
 }
 
