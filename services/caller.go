@@ -153,8 +153,8 @@ func (c *caller) call(ctx context.Context, payload []byte, o CallOptions) ([]byt
 		}
 		a, err := c.send(ctx, to, payload, kind, patient)
 		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil, err
+		case err != nil && (ctx.Err() != nil || shoal.KindOf(err) == shoal.Timeout || shoal.KindOf(err) == shoal.Canceled):
+			return nil, err // the caller's time is over: the host's copy of the deadline may be a little earlier
 		case err != nil:
 			c.lost(to)
 			if !errors.Is(err, shoal.ErrUnsent) && !spec.Idempotent && !o.Idempotent {

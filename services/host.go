@@ -30,6 +30,7 @@ type host struct {
 	until   time.Time          // when that is tried again
 	others  map[shoal.PeerID]heard
 	gone    bool // it is not defined any more
+	met     bool // other hosts were looked for since there are instances here
 	told    bool // the directory was told that there are instances here
 	checked time.Time
 	used    time.Time
@@ -66,7 +67,6 @@ type worker struct {
 	size *batch.Size   // the host's lock
 	wake chan struct{} // with room for one
 	stop bool          // the host's lock
-	busy bool
 }
 
 // full is how a host refuses a call that is better off elsewhere.
@@ -106,7 +106,6 @@ func (h *host) submit(ctx context.Context, c Call, patient bool, kind string) ([
 	if n := len(h.idle); n > 0 {
 		w := h.idle[n-1]
 		h.idle = h.idle[:n-1]
-		w.busy = true
 		w.wake <- struct{}{}
 	}
 	h.mu.Unlock()
@@ -151,13 +150,42 @@ func (h *host) decide(now time.Time, kind string) scale.Step {
 	for range step.Open {
 		h.open(cmpKind(kind, h.choose))
 	}
-	for range min(step.Close, len(h.idle)) { // those that had work longest ago
-		w := h.idle[0]
-		h.idle = h.idle[1:]
-		w.stop = true
-		w.wake <- struct{}{}
+	h.close(step.Close)
+	if step.Full && len(h.workers) == 0 && h.beginningLocked() == 0 { // who waits here waits in vain
+		for _, t := range h.queue {
+			t.done <- done{err: notRun{full("call " + h.spec.Name)}}
+		}
+		h.queue, h.queued = nil, 0
 	}
 	return step
+}
+
+// close ends n instances: those without work first, of which the first had some longest ago; others once they have done what
+// they are at. The lock is held.
+func (h *host) close(n int) {
+	for n > 0 && len(h.idle) > 0 {
+		w := h.idle[0]
+		h.idle = h.idle[1:]
+		delete(h.workers, w)
+		w.stop = true
+		w.wake <- struct{}{}
+		n--
+	}
+	for w := range h.workers {
+		if n > 0 && !w.stop {
+			w.stop = true
+			delete(h.workers, w)
+			n--
+		}
+	}
+}
+
+// beginningLocked is how many instances are being opened. The lock is held.
+func (h *host) beginningLocked() (all int) {
+	for _, n := range h.opening {
+		all += n
+	}
+	return all
 }
 
 func cmpKind(kind string, choose func() string) string {
@@ -170,15 +198,17 @@ func cmpKind(kind string, choose func() string) string {
 // here is what this host has. The lock is held.
 func (h *host) here(now time.Time) scale.Here {
 	out := scale.Here{Open: len(h.workers), Waiting: len(h.queue), Each: h.mean()}
-	for _, n := range h.opening {
-		out.Opening += n
-	}
+	out.Opening = h.beginningLocked()
 	out.Busy = max(0, len(h.workers)-len(h.idle))
 	if len(h.queue) > 0 {
 		out.Oldest = now.Sub(h.queue[0].at)
 	}
 	if h.s.closing() == nil && h.choose() != "" {
-		out.Room = max(0, h.s.cfg.Slots-out.Open-out.Opening)
+		slots := h.s.cfg.Slots
+		if h.spec.Max > 0 && !h.met { // who else has some is not known yet
+			slots = 1
+		}
+		out.Room = max(0, slots-out.Open-out.Opening)
 	}
 	return out
 }
@@ -251,6 +281,9 @@ func (h *host) open(kind string) {
 		}
 		h.failed, h.until = nil, time.Time{}
 		h.workers[w] = struct{}{}
+		if !h.met {
+			h.s.aside(h.meet)
+		}
 		h.s.work.Add(1) // the count is above zero
 		go w.run()
 	}()
@@ -260,12 +293,7 @@ func (h *host) open(kind string) {
 func (h *host) openFailed(err error) {
 	h.s.cfg.Log.Warn("an instance of a service cannot be opened", "service", h.spec.Name, "error", err)
 	h.failed, h.until = shoal.Wrap(shoal.Unavailable, "service "+h.spec.Name, err), time.Now().Add(2*time.Second)
-	for _, n := range h.opening {
-		if n > 0 {
-			return
-		}
-	}
-	if len(h.workers) > 0 {
+	if len(h.workers) > 0 || h.beginningLocked() > 0 {
 		return
 	}
 	for _, t := range h.queue {

@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -37,8 +38,11 @@ func (s *Services) Run(ctx context.Context) error {
 	}
 }
 
-// tellEvery is at how many looks a host tells the others what it has.
-const tellEvery = 4
+// At how many looks a host tells the others what it has, and at how many it looks for others that it does not know.
+const (
+	tellEvery = 4
+	meetEvery = 40
+)
 
 // look has hosts close what they have no use for, and tell one another what they have.
 func (s *Services) look(round int) {
@@ -53,6 +57,7 @@ func (s *Services) look(round int) {
 		st := h.stateLocked(now)
 		was := h.told
 		h.told = st.Instances > 0
+		h.met = h.met && h.told
 		check := st.Instances > 0 && now.Sub(h.checked) > s.cfg.Check
 		if check {
 			h.checked = now
@@ -70,8 +75,11 @@ func (s *Services) look(round int) {
 		if check {
 			s.aside(func(ctx context.Context) { s.check(ctx, h) })
 		}
+		if round%meetEvery == 0 && st.Instances > 0 {
+			s.aside(h.meet)
+		}
 		if round%tellEvery == 0 && (st.Instances > 0 || was) {
-			s.exchange(h, st)
+			h.exchange(st)
 		}
 	}
 }
@@ -120,20 +128,38 @@ func (s *Services) announce(key shoal.Key, here bool) {
 }
 
 // exchange tells the other hosts what this one has, and hears what they have.
-func (s *Services) exchange(h *host, st state) {
+func (h *host) exchange(st state) {
 	others := h.tell()
 	for _, o := range others[:min(len(others), maxAsked)] {
-		s.aside(func(ctx context.Context) {
-			ctx, cancel := context.WithTimeout(ctx, s.cfg.OfferWait)
-			defer cancel()
-			a, err := s.askPeer(ctx, o.Peer, &askRequest{Key: []byte(h.key), Host: true, State: st, Others: others})
-			if err != nil {
-				return
-			}
-			h.hear([]told{{Peer: o.Peer, State: a.State}})
-			h.hear(a.Others)
-		})
+		h.s.aside(func(ctx context.Context) { h.greet(ctx, o.Peer, st, others) })
 	}
+}
+
+// greet exchanges what this host has for what another has.
+func (h *host) greet(ctx context.Context, p shoal.PeerID, st state, others []told) {
+	ctx, cancel := context.WithTimeout(ctx, h.s.cfg.OfferWait)
+	defer cancel()
+	a, err := h.s.askPeer(ctx, p, &askRequest{Key: []byte(h.key), Host: true, State: st, Others: others})
+	if err != nil {
+		return
+	}
+	h.hear([]told{{Peer: p, State: a.State}})
+	h.hear(a.Others)
+}
+
+// meet looks for other hosts, among all members of a small fabric, or those that the directory names.
+func (h *host) meet(ctx context.Context) {
+	st := h.state()
+	var wait sync.WaitGroup
+	for _, p := range h.s.everybody(ctx, h.key) {
+		if p != h.s.self {
+			wait.Go(func() { h.greet(ctx, p, st, h.tell()) })
+		}
+	}
+	wait.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.met = true
 }
 
 // check looks whether a service is still defined, and closes what is here if not.

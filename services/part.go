@@ -124,10 +124,8 @@ func (h *host) add(kind string, n int) error {
 func (h *host) beginning() (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, n := range h.opening {
-		if n > 0 {
-			return true, nil
-		}
+	if h.beginningLocked() > 0 {
+		return true, nil
 	}
 	if len(h.workers) == 0 && h.failed != nil {
 		return false, h.failed

@@ -49,10 +49,8 @@ func (w *worker) take() []*ticket {
 			return nil
 		}
 		if list := h.next(w.size.Now()); len(list) > 0 {
-			w.busy = true
 			return list
 		}
-		w.busy = false
 		h.idle = append(h.idle, w)
 		h.mu.Unlock()
 		select {

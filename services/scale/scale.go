@@ -39,7 +39,7 @@ type Elsewhere struct {
 // Step is what to do.
 type Step struct {
 	Open  int  // so many more
-	Close int  // so many of those without work
+	Close int  // so many, of those without work first; those with work only if there are more than the most in the fabric
 	Full  bool // a call that comes now waits longer than the target, and nothing is done about it here
 }
 
@@ -82,6 +82,9 @@ func (s *Scale) Next(p Policy, now time.Duration, h Here, e Elsewhere) Step {
 	}
 	room := min(max(0, h.Room), left)
 	wait := Wait(h)
+	if over := e.Before + all - p.Max; p.Max > 0 && over > 0 {
+		return Step{Close: min(over, h.Open), Full: true}
+	}
 	switch {
 	case all == 0 && h.Waiting > 0:
 		s.Opened(now, min(1, room))
@@ -99,9 +102,6 @@ func (s *Scale) Next(p Policy, now time.Duration, h Here, e Elsewhere) Step {
 		return Step{Open: more}
 	}
 	free := h.Open - h.Busy
-	if over := e.Before + all - p.Max; p.Max > 0 && over > 0 {
-		return Step{Close: min(over, free)}
-	}
 	keep := s.most(p, now)
 	keep += (keep + margin - 1) / margin
 	spare := all - max(keep, p.Min-e.Instances)

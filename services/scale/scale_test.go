@@ -58,7 +58,7 @@ func (w *world) step(t interface {
 		t.Fatalf("%d more than %d, and %d is the most", d.Open, before, w.p.Max)
 	case d.Open > w.here.Room:
 		t.Fatalf("%d more, with room for %d", d.Open, w.here.Room)
-	case d.Close > w.here.Open-w.here.Busy:
+	case d.Close > w.here.Open-w.here.Busy && w.elsewhere.Before+w.here.Open <= w.p.Max:
 		t.Fatalf("%d closed, and %d of %d work", d.Close, w.here.Busy, w.here.Open)
 	case d.Close > 0 && before-d.Close < w.p.Min && (w.p.Max == 0 || w.p.Max >= w.p.Min):
 		t.Fatalf("%d of %d closed, and %d is the least", d.Close, before, w.p.Min)
