@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ type peerNode struct {
 	*Services
 	id    shoal.PeerID
 	net   *shoaltest.Node
-	dead  bool
+	dead  atomic.Bool
 	label string
 	end   context.CancelFunc
 }
@@ -83,7 +84,7 @@ func bubble(t *testing.T, n int, cfg Config, f func(t *testing.T, w *world)) {
 
 // kill ends a node as a power cut does.
 func (w *world) kill(nd *peerNode) {
-	nd.dead = true
+	nd.dead.Store(true)
 	nd.net.Stop()
 	nd.end()
 	_ = nd.Close()
@@ -128,7 +129,7 @@ type members struct {
 
 func (m members) of(nd *peerNode) shoal.Member {
 	s := shoal.Alive
-	if nd.dead {
+	if nd.dead.Load() {
 		s = shoal.Down
 	}
 	return shoal.Member{ID: nd.id, State: s, Attributes: shoal.Attributes{CPUs: 2, Labels: map[string]string{"n": nd.label}}}
@@ -149,7 +150,7 @@ func (m members) Self() shoal.Member { return m.of(m.me) }
 type names struct {
 	mu   sync.Mutex
 	list map[string]Named
-	down bool
+	down atomic.Bool
 }
 
 type keeper struct {
@@ -175,7 +176,7 @@ func (n *names) Find(_ context.Context, name string) (Named, error) {
 	defer n.mu.Unlock()
 	d, ok := n.list[name]
 	switch {
-	case n.down:
+	case n.down.Load():
 		return d, shoal.E(shoal.Unavailable, "service "+name, "the directory is down", "")
 	case !ok:
 		return d, shoal.E(shoal.NotFound, "service "+name, "no such name", "")
@@ -200,7 +201,7 @@ func (n *names) List(context.Context, shoal.PeerID) ([]Named, error) {
 // Kept implements Names: the first of the living nodes is the first keeper.
 func (k keeper) Kept(yield func(Named, bool)) error {
 	list, _ := k.List(context.Background(), "")
-	i := slices.IndexFunc(k.w.nodes, func(nd *peerNode) bool { return !nd.dead })
+	i := slices.IndexFunc(k.w.nodes, func(nd *peerNode) bool { return !nd.dead.Load() })
 	for _, d := range list {
 		yield(d, k.w.nodes[i] == k.me)
 	}

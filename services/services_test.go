@@ -133,6 +133,13 @@ func TestLeast(t *testing.T) {
 	})
 }
 
+// ran is how often a payload was processed.
+func (w *world) ran(payload string) int {
+	w.code.mu.Lock()
+	defer w.code.mu.Unlock()
+	return w.code.ran[payload]
+}
+
 // hostOf is the node with instances.
 func (w *world) hostOf() *peerNode {
 	_, on := w.instances()
@@ -148,7 +155,7 @@ func (w *world) hostOf() *peerNode {
 // other is a node without.
 func (w *world) other() int {
 	_, on := w.instances()
-	return slices.IndexFunc(w.nodes, func(nd *peerNode) bool { return on[nd.id] == 0 && !nd.dead })
+	return slices.IndexFunc(w.nodes, func(nd *peerNode) bool { return on[nd.id] == 0 && !nd.dead.Load() })
 }
 
 func TestHostLost(t *testing.T) {
@@ -163,8 +170,8 @@ func TestHostLost(t *testing.T) {
 			if _, err := w.call(from, "s", "second"); err != nil {
 				t.Fatal(err)
 			}
-			if w.code.ran["second"] != 1 {
-				t.Fatalf("%v", w.code.ran)
+			if n := w.ran("second"); n != 1 {
+				t.Fatalf("it ran %d times", n)
 			}
 			go func() {
 				time.Sleep(500 * time.Millisecond)
@@ -172,10 +179,10 @@ func TestHostLost(t *testing.T) {
 			}()
 			out, err := w.call(from, "s", "third")
 			switch {
-			case idempotent && (err != nil || out != "third" || w.code.ran["third"] != 2):
-				t.Errorf("%q, %v; it ran %d times", out, err, w.code.ran["third"])
-			case !idempotent && (shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "not known") || w.code.ran["third"] != 1):
-				t.Errorf("%q, %v; it ran %d times", out, err, w.code.ran["third"])
+			case idempotent && (err != nil || out != "third" || w.ran("third") != 2):
+				t.Errorf("%q, %v; it ran %d times", out, err, w.ran("third"))
+			case !idempotent && (shoal.KindOf(err) != shoal.Unavailable || !strings.Contains(err.Error(), "not known") || w.ran("third") != 1):
+				t.Errorf("%q, %v; it ran %d times", out, err, w.ran("third"))
 			}
 			// The next one finds the dead host gone, and is not told of it.
 			if out, err := w.call(from, "s", "fourth"); err != nil || out != "fourth" {
@@ -197,8 +204,8 @@ func TestHostGoneBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.kill(host)
-		if out, err := w.call(from, "s", "third"); err != nil || out != "third" || w.code.ran["third"] != 1 {
-			t.Errorf("%q, %v; it ran %d times", out, err, w.code.ran["third"])
+		if out, err := w.call(from, "s", "third"); err != nil || out != "third" || w.ran("third") != 1 {
+			t.Errorf("%q, %v; it ran %d times", out, err, w.ran("third"))
 		}
 	})
 }
@@ -330,6 +337,16 @@ func TestNobodyFits(t *testing.T) {
 	})
 }
 
+// breaks has the module fail to open on all nodes.
+func (w *world) breaks(err error) {
+	w.code.mu.Lock()
+	defer w.code.mu.Unlock()
+	w.code.broken = map[shoal.PeerID]error{}
+	for _, nd := range w.nodes {
+		w.code.broken[nd.id] = err
+	}
+}
+
 func TestCannotBeOpened(t *testing.T) {
 	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s"})
@@ -338,17 +355,12 @@ func TestCannotBeOpened(t *testing.T) {
 			t.Errorf("%q, %v", out, err)
 		}
 		w.create(Spec{Name: "t"})
-		w.code.broken = map[shoal.PeerID]error{}
-		for _, nd := range w.nodes {
-			w.code.broken[nd.id] = shoal.E(shoal.Full, "compile", "no space left", "")
-		}
+		w.breaks(shoal.E(shoal.Full, "compile", "no space left", ""))
 		if _, err := w.call(0, "t", "x"); err == nil || !strings.Contains(err.Error(), "no space left") {
 			t.Errorf("%v", err)
 		}
 		w.create(Spec{Name: "u"})
-		for _, nd := range w.nodes {
-			w.code.broken[nd.id] = shoal.E(shoal.Failed, "module", "it traps at its start", "")
-		}
+		w.breaks(shoal.E(shoal.Failed, "module", "it traps at its start", ""))
 		if _, err := w.call(0, "u", "x"); shoal.KindOf(err) != shoal.Failed {
 			t.Errorf("%v", err)
 		}
@@ -363,12 +375,12 @@ func TestRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w.names.down = true // the directory cannot be asked: what is known goes on
+		w.names.down.Store(true) // the directory cannot be asked: what is known goes on
 		time.Sleep(40 * time.Second)
 		if out, err := w.call(1, "s", "down"); err != nil || out != "down" {
 			t.Errorf("%q, %v", out, err)
 		}
-		w.names.down = false
+		w.names.down.Store(false)
 		if err := w.nodes[2].Remove(t.Context(), "s"); err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +389,7 @@ func TestRemoved(t *testing.T) {
 			t.Errorf("after its removal there are %v", on)
 		}
 		for i := range 3 {
-			if _, err := w.call(i, "s", "y"); shoal.KindOf(err) != shoal.NotFound || w.code.ran["y"] > 0 {
+			if _, err := w.call(i, "s", "y"); shoal.KindOf(err) != shoal.NotFound || w.ran("y") > 0 {
 				t.Errorf("%v", err)
 			}
 		}
