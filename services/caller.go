@@ -26,6 +26,7 @@ type caller struct {
 	hosts   map[shoal.PeerID]*seen
 	growing time.Time     // a further host is looked for until then, or was not found
 	finding chan struct{} // closed when whoever looks for a first host is done
+	rent    rent
 }
 
 // seen is a host as this caller knows it.
@@ -117,7 +118,7 @@ func (c *caller) look(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.looked = time.Now(); c.key != n.Key {
-		c.key, c.sealed, c.spec, c.hosts = n.Key, n.Spec, spec, map[shoal.PeerID]*seen{}
+		c.key, c.sealed, c.spec, c.hosts, c.rent = n.Key, n.Spec, spec, map[shoal.PeerID]*seen{}, rent{}
 	}
 	return nil
 }
@@ -262,7 +263,12 @@ func (c *caller) send(ctx context.Context, to shoal.PeerID, payload []byte, kind
 	}
 	h.knows = true
 	h.state, h.at = a.State, time.Now()
-	c.learn(a.Others)
+	if len(a.Others) > 0 {
+		c.learn(a.Others)
+	}
+	if to != c.s.self && a.Refused == nil {
+		c.pay(to, len(payload))
+	}
 	return a, nil
 }
 

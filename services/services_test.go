@@ -401,3 +401,33 @@ func TestRemoved(t *testing.T) {
 		}
 	})
 }
+
+// TestComesToTheCaller has a node that keeps calling another's instance get one of its own, unless there may be no more.
+func TestComesToTheCaller(t *testing.T) {
+	for _, most := range []int{0, 1} {
+		bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+			w.create(Spec{Name: "s", Max: most})
+			if _, err := w.call(0, "s", "first"); err != nil {
+				t.Fatal(err)
+			}
+			host, from := w.hostOf(), w.other()
+			calls := func(n int) {
+				for i := range n {
+					if _, err := w.call(from, "s", fmt.Sprint("call ", i)); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			}
+			calls(30) // a millisecond each, and an instance is worth 50
+			if _, on := w.instances(); len(on) != 1 || on[host.id] != 1 {
+				t.Errorf("after a few calls there are %v", on)
+			}
+			calls(30)
+			_, on := w.instances()
+			if want := most == 0; (on[w.nodes[from].id] == 1) != want {
+				t.Errorf("at most %d: after many calls there are %v", most, on)
+			}
+		})
+	}
+}
