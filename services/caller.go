@@ -262,7 +262,7 @@ func (c *caller) send(ctx context.Context, to shoal.PeerID, payload []byte, kind
 		return nil, err
 	}
 	h.knows = true
-	h.state, h.at = a.State, time.Now()
+	h.state, h.at = a.State.sane(), time.Now()
 	if len(a.Others) > 0 {
 		c.learn(a.Others)
 	}
@@ -299,7 +299,8 @@ func (c *caller) told() (list []told) {
 func (c *caller) learn(list []told) {
 	now := time.Now()
 	for _, t := range list[:min(len(list), maxTold)] {
-		at := now.Add(-time.Duration(max(0, t.Age)) * time.Millisecond)
+		at := t.when(now)
+		t.State = t.State.sane()
 		h := c.hosts[t.Peer]
 		if h == nil && t.State.Instances > 0 {
 			c.hosts[t.Peer] = &seen{state: t.State, at: at}

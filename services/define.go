@@ -17,6 +17,7 @@ const (
 	MaxInstances = 10_000
 	maxNeeds     = 4 << 10
 	maxMethod    = 1 << 10
+	nonceBytes   = 16
 	DefaultIdle  = time.Minute
 	DefaultWait  = 20 * time.Millisecond
 )
@@ -106,7 +107,7 @@ func (s *Spec) check() error {
 
 // seal gives a spec its nonce, and returns its bytes and the key that they have.
 func (s *Spec) seal() (sealed []byte, key shoal.Key) {
-	s.Nonce = make([]byte, 16)
+	s.Nonce = make([]byte, nonceBytes)
 	_, _ = rand.Read(s.Nonce) // it never fails
 	sealed = wire.Marshal(s)
 	return sealed, keyOf(sealed)
@@ -123,6 +124,9 @@ func open(key shoal.Key, sealed []byte) (*Spec, error) {
 	var s Spec
 	if err := wire.Unmarshal("service", sealed, &s); err != nil {
 		return nil, err
+	}
+	if len(s.Nonce) != nonceBytes {
+		return nil, shoal.E(shoal.Invalid, "service "+s.Name, "its nonce has the wrong length", "")
 	}
 	return &s, s.check()
 }

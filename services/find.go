@@ -102,9 +102,9 @@ func (c *caller) survey(ctx context.Context, without tries) (survey, *Spec) {
 			continue
 		}
 		if h := c.hosts[p]; h == nil {
-			c.hosts[p] = &seen{state: a.State, at: time.Now()}
+			c.hosts[p] = &seen{state: a.State.sane(), at: time.Now()}
 		} else {
-			h.state, h.at = a.State, time.Now()
+			h.state, h.at = a.State.sane(), time.Now()
 		}
 		c.learn(a.Others)
 	}
@@ -333,6 +333,7 @@ func (c *caller) openAt(ctx context.Context, p shoal.PeerID, kind string, n int)
 	if err != nil {
 		return err
 	}
+	st = st.sane()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if h := c.hosts[p]; h != nil {

@@ -306,6 +306,11 @@ func (h *host) openFailed(err error) {
 func (h *host) make(kind string) (*worker, error) {
 	ctx, cancel := context.WithTimeout(h.s.life, h.s.cfg.OpenWait)
 	defer cancel()
+	self := h.s.Members.Self()
+	self.State, self.Load = shoal.Alive, h.s.Load()
+	if err := h.s.fits(h.spec, kind, &self); err != nil { // whoever sent the call has old news of this machine
+		return nil, err
+	}
 	began := time.Now()
 	p, err := h.s.openProgram(ctx, h.key, h.spec, kind)
 	if err != nil {

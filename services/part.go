@@ -34,11 +34,11 @@ func (h *host) hear(list []told) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range list[:min(len(list), maxTold)] {
-		at := now.Add(-time.Duration(max(0, t.Age)) * time.Millisecond)
+		at := t.when(now)
 		if t.Peer == h.s.self || at.Before(h.others[t.Peer].at) {
 			continue
 		}
-		h.others[t.Peer] = heard{t.State, at}
+		h.others[t.Peer] = heard{t.State.sane(), at}
 	}
 	for p, o := range h.others {
 		if now.Sub(o.at) > 2*fresh {

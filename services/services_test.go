@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/wire"
 )
 
 func TestFromZeroAndBack(t *testing.T) {
@@ -430,4 +431,66 @@ func TestComesToTheCaller(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestClose ends a node while a call hangs.
+func TestClose(t *testing.T) {
+	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+		w.create(Spec{Name: "s", Needs: `labels.n == "1"`})
+		got := make(chan error, 1)
+		go func() {
+			_, err := w.call(0, "s", "hang")
+			got <- err
+		}()
+		time.Sleep(time.Second)
+		begun := time.Now()
+		if err := w.nodes[1].Close(); err != nil || time.Since(begun) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		if err := <-got; err == nil {
+			t.Error("a call that hung has an answer")
+		}
+	})
+}
+
+// TestOldNews has a host refuse what does not fit its machine, and the call go elsewhere.
+func TestOldNews(t *testing.T) {
+	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+		w.create(Spec{Name: "s", Needs: `labels.n != "1"`})
+		c, err := w.nodes[0].caller(t.Context(), "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.hosts["node-1"] = &seen{state: state{Instances: 1}, at: time.Now()}
+		if out, err := w.call(0, "s", "x"); err != nil || out != "x" {
+			t.Errorf("%q, %v", out, err)
+		}
+		if _, on := w.instances(); on["node-1"] > 0 {
+			t.Errorf("instances are on %v", on)
+		}
+	})
+}
+
+// FuzzMessages gives a host's methods what peers may send.
+func FuzzMessages(f *testing.F) {
+	spec := Spec{Name: "s", Code: shoal.BlockCID([]byte("module")).String(), Method: "echo"}
+	if err := spec.check(); err != nil {
+		f.Fatal(err)
+	}
+	sealed, key := spec.seal()
+	others := []told{{Peer: "p", State: state{Instances: -5, Each: -1}, Age: 1 << 62}}
+	f.Add(wire.Marshal(callRequest{Key: []byte(key), Sealed: sealed, Others: others}))
+	f.Add(wire.Marshal(askRequest{Key: []byte(key), Sealed: sealed, Host: true, State: state{Instances: 1 << 40}, Full: true}))
+	f.Add(wire.Marshal(openRequest{Key: []byte(key), Sealed: sealed, Count: -1}))
+	f.Add([]byte{0xa0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		bubble(t, 1, Config{}, func(t *testing.T, w *world) {
+			s := w.nodes[0].Services
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			for _, h := range []shoal.Handler{s.onCall, s.onAsk, s.onOpen, s.onDrop} {
+				_, _ = h(ctx, "peer", b)
+			}
+		})
+	})
 }

@@ -19,6 +19,18 @@ type state struct {
 	Full      bool  `cbor:"f,omitempty"` // no instance can be added
 }
 
+// sane is what can be of what a peer says.
+func (s state) sane() state {
+	s.Instances, s.Busy, s.Waiting = min(max(0, s.Instances), MaxInstances), min(max(0, s.Busy), MaxInstances), min(max(0, s.Waiting), 1<<20)
+	s.Each = min(max(0, s.Each), int64(time.Hour/time.Microsecond))
+	return s
+}
+
+// when is the moment of which news is told.
+func (t told) when(now time.Time) time.Time {
+	return now.Add(-time.Duration(min(max(0, t.Age), 1e9)) * time.Millisecond)
+}
+
 // told is the state of a host that somebody else tells of.
 type told struct {
 	Peer  shoal.PeerID `cbor:"p"`
@@ -251,6 +263,9 @@ func (s *Services) openHere(ctx context.Context, q *openRequest) (state, error) 
 	h, err := s.host(shoal.Key(q.Key), q.Sealed)
 	if err != nil {
 		return state{}, err
+	}
+	if h == nil {
+		return state{}, shoal.E(shoal.Invalid, "request for instances", "it does not say of what", "")
 	}
 	h.hear(q.Others)
 	if err := h.add(q.Kind, min(q.Count, s.cfg.Slots)); err != nil {

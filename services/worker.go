@@ -127,7 +127,10 @@ func (w *worker) try(list []*ticket) ([]batch.Answer, error) {
 		if err := list[0].ctx.Err(); err != nil { // it waited too long: nothing has run
 			return nil, err
 		}
-		return w.p.Run(list[0].ctx, calls)
+		ctx, cancel := context.WithCancel(list[0].ctx)
+		defer cancel()
+		defer context.AfterFunc(w.h.s.life, cancel)()
+		return w.p.Run(ctx, calls)
 	}
 	ctx, cancel := context.WithCancel(w.h.s.life)
 	defer cancel()
