@@ -68,8 +68,21 @@ func (s *Services) Call(ctx context.Context, name string, payload []byte, o Call
 			c.forget()
 			continue
 		}
-		return reply, shoal.Wrap(shoal.Unavailable, what, err)
+		return reply, called(what, err)
 	}
+}
+
+// called says which call failed, and what to do if its time was over.
+func called(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = shoal.Wrap(shoal.Unavailable, what, err)
+	var e *shoal.Error
+	if errors.As(err, &e) && e.Kind == shoal.Timeout && e.Try == "" {
+		e.Try = "give it more time with --timeout; whether it happened is not known"
+	}
+	return err
 }
 
 // caller finds what a name stands for.
