@@ -17,6 +17,8 @@ import (
 const (
 	batchOf   = 10
 	textBytes = 1 << 10
+	loadBytes = 192 << 10
+	loadWait  = 5 * time.Millisecond
 	lapTime   = 700 * time.Millisecond
 	peak      = 500 // calls a second
 	rampTime  = 25 * time.Second
@@ -32,7 +34,7 @@ func Bench() *rig.Bench {
 			"shoal: the caller's node calls the service ten times at once. The service is free to be where it is called: its first instance is on the node that made it, and after some calls there is one on the caller's. shoal-far: it is kept on another node (`--needs`), and all calls cross the connection between them, with TLS.",
 			"local: the same ten calls of an instance, in the caller's process, one after the other, without a service.",
 			"redis: redis-server of Debian on loopback, in plain text, without persistence (`--save '' --appendonly no`); the caller pushes ten messages to a list in one command; a worker takes them by BLPOP and LPOP with a count, classifies them by the same module in the same sandbox, handed over together, and pushes the answers to a second list in one command, which the caller takes in the same way.",
-			"The load: three nodes, on all cores, of which one calls, at random moments, at a rate that grows from 0 to 500 a second within 25 s and back; then there are no calls for 62 s (the idle time is the default, 60 s). first_ms: from the first call of a service to its answer, the module compiled on no node but the maker's. again_ms: from nothing once more, after the idle time.",
+			"The load: three nodes, on all cores, of which one calls, at random moments, with texts of 192 KiB, which take a millisecond or two each, at a rate that grows from 0 to 500 a second within 25 s and back (`--target-wait 5ms`); then there are no calls for 62 s (the idle time is the default, 60 s). first_ms: from the first call of a service to its answer, the module compiled on no node but the maker's. again_ms: from nothing once more, after the idle time.",
 		},
 		Ratios: []rig.Ratio{
 			{Name: "overhead_vs_local_ms", Of: over("shoal", "local"), Target: rig.AtMost(1)},
@@ -65,14 +67,14 @@ func over(ours, theirs string) func(rig.Samples) rig.Spread {
 }
 
 // texts draws messages, and says what becomes of each.
-func texts(seed uint64, n int) (list []message) {
+func texts(seed uint64, n, bytes int) (list []message) {
 	clean := strings.Fields("the of and to a in is it you that he was for on are with as his they at be this from have or by one had not but")
 	dirty := strings.Fields("darn heck dang shoot crap gosh rats shucks")
 	rng := rand.New(rand.NewPCG(seed, 's'))
 	for range n {
 		var b strings.Builder
 		found := 0
-		for b.Len() < textBytes {
+		for b.Len() < bytes {
 			w := clean[rng.IntN(len(clean))]
 			if rng.IntN(50) == 0 {
 				w = dirty[rng.IntN(len(dirty))]
@@ -105,7 +107,7 @@ func run(ctx context.Context, r *rig.Run) error {
 // latency measures batches, of all kinds in turn.
 func latency(ctx context.Context, r *rig.Run) error {
 	core := rig.FirstCore()
-	all := texts(r.Seed, 20*batchOf)
+	all := texts(r.Seed, 20*batchOf, textBytes)
 	f, err := fabric(ctx, r, "latency", core)
 	if err != nil {
 		return err
@@ -160,12 +162,12 @@ func follow(ctx context.Context, r *rig.Run) error {
 		return err
 	}
 	defer r.Procs.Close()
-	if err := f[0].Do(ctx, "create", creation{Name: "load"}, nil); err != nil {
+	if err := f[0].Do(ctx, "create", creation{Name: "load", Target: loadWait}, nil); err != nil {
 		return err
 	}
 	r.Logf("service: a load of 0 to %d calls a second and back, then %v without", peak, idle)
 	var got curve
-	if err := f[2].Do(ctx, "ramp", ramp{"load", texts(r.Seed, 100), peak, rampTime, r.Seed}, &got); err != nil {
+	if err := f[2].Do(ctx, "ramp", ramp{"load", texts(r.Seed, 20, loadBytes), peak, rampTime, r.Seed}, &got); err != nil {
 		return err
 	}
 	r.Add(1, "load", "first_ms", got.FirstMS)
@@ -190,7 +192,7 @@ func follow(ctx context.Context, r *rig.Run) error {
 	}
 	r.Add(1, "load", "instances_after_idle", float64(left))
 	var again float64
-	if err := f[2].Do(ctx, "first", ramp{Service: "load", Texts: texts(r.Seed, 1)}, &again); err != nil {
+	if err := f[2].Do(ctx, "first", ramp{Service: "load", Texts: texts(r.Seed, 1, textBytes)}, &again); err != nil {
 		return err
 	}
 	r.Add(1, "load", "again_ms", again)

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -84,10 +85,13 @@ func (w *worker) met(ctx context.Context, others int) (any, error) {
 }
 
 // creation is an order to make a service.
-type creation struct{ Name, Needs string }
+type creation struct {
+	Name, Needs string
+	Target      time.Duration
+}
 
 func (w *worker) create(ctx context.Context, c creation) (any, error) {
-	return w.CreateService(ctx, node.ServiceSpec{Name: c.Name, Code: "example:classify", Method: "classify", Needs: c.Needs})
+	return w.CreateService(ctx, node.ServiceSpec{Name: c.Name, Code: "example:classify", Method: "classify", Needs: c.Needs, Target: c.Target})
 }
 
 // order is to have messages classified, ten at a time, for a while.
@@ -107,19 +111,24 @@ func (w *worker) one(ctx context.Context, service string, m message) error {
 }
 
 func (w *worker) batches(ctx context.Context, o order) (rig.Figures, error) {
-	return laps(ctx, o, func(ctx context.Context, list []message) error {
-		errs := make([]error, len(list))
-		var wait sync.WaitGroup
-		for i, m := range list {
-			wait.Go(func() { errs[i] = w.one(ctx, o.Service, m) })
-		}
-		wait.Wait()
-		for _, err := range errs {
-			if err != nil {
-				return err
+	todo, done := make(chan message), make(chan error, batchOf)
+	defer close(todo)
+	for range batchOf { // callers that stay, as those of a server do
+		go func() {
+			for m := range todo {
+				done <- w.one(ctx, o.Service, m)
 			}
+		}()
+	}
+	return laps(ctx, o, func(_ context.Context, list []message) error {
+		for _, m := range list {
+			todo <- m
 		}
-		return nil
+		var all error
+		for range list {
+			all = errors.Join(all, <-done)
+		}
+		return all
 	})
 }
 
