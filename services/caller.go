@@ -338,7 +338,7 @@ func (c *caller) lost(p shoal.PeerID) {
 // predicted is how long a call sent there takes, in seconds: the queue as it was said to be, and what was sent there since;
 // the call itself; and the way. The lock is held.
 func (c *caller) predicted(p shoal.PeerID, h *seen, bytes int) (wait, total float64) {
-	each := max(float64(h.state.Each)/1e6, 50e-6)
+	each := max(float64(h.state.Each)/1e6, 1e-6)
 	ahead := h.flight + 1 - h.state.Instances
 	if age := time.Since(h.at); age < time.Second { // else it is another queue by now
 		ahead = max(ahead, h.state.Waiting+h.state.Busy+1-h.state.Instances)
@@ -360,6 +360,10 @@ func (c *caller) predicted(p shoal.PeerID, h *seen, bytes int) (wait, total floa
 func (c *caller) target(ctx context.Context, bytes int, tried tries, patient bool) (to shoal.PeerID, kind string, err error) {
 	for {
 		c.mu.Lock()
+		if c.spec == nil { // forgotten meanwhile
+			c.mu.Unlock()
+			return "", "", errGone(c.name)
+		}
 		now := time.Now()
 		var list []shoal.PeerID
 		for p, h := range c.hosts {
@@ -421,7 +425,7 @@ func (c *caller) better(tried tries) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for p, h := range c.hosts {
-		if !tried.has(p) && h.state.Instances > 0 {
+		if c.spec != nil && !tried.has(p) && h.state.Instances > 0 {
 			if wait, _ := c.predicted(p, h, 0); wait <= c.spec.Target.Seconds() {
 				return true
 			}

@@ -97,7 +97,8 @@ func (h *host) submit(ctx context.Context, c Call, patient bool, kind string) ([
 	h.queue = append(h.queue, t)
 	h.queued += len(c.Payload)
 	h.used = t.at
-	if h.decide(t.at, kind).Full && !patient && len(h.idle) == 0 {
+	busy := len(h.idle) == 0
+	if step := h.decide(t.at, kind); busy && (step.Full && !patient || h.late(t)) {
 		h.drop(t)
 		h.seen.refused++
 		h.mu.Unlock()
@@ -125,6 +126,12 @@ func (h *host) submit(ctx context.Context, c Call, patient bool, kind string) ([
 		}
 	}
 	return nil, shoal.Wrap(shoal.Canceled, what, ctx.Err())
+}
+
+// late reports whether a call will not have begun when its time is over: it is better told so now. The lock is held.
+func (h *host) late(t *ticket) bool {
+	d, bounded := t.ctx.Deadline()
+	return bounded && scale.Wait(h.here(t.at)) > d.Sub(t.at)
 }
 
 // drop takes a call out of the queue, and reports whether it was there. The lock is held.

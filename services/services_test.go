@@ -494,3 +494,39 @@ func FuzzMessages(f *testing.F) {
 		})
 	})
 }
+
+// TestTooLate has calls that would still wait when their time is over refused at once.
+func TestTooLate(t *testing.T) {
+	bubble(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
+		w.code.cost = time.Second
+		w.create(Spec{Name: "s"})
+		if _, err := w.call(0, "s", "first"); err != nil {
+			t.Fatal(err)
+		}
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		var good, refused int
+		for i := range 30 {
+			wait.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				begun := time.Now()
+				_, err := w.nodes[0].Call(ctx, "s", fmt.Append(nil, "call ", i), CallOptions{})
+				mu.Lock()
+				defer mu.Unlock()
+				switch took := time.Since(begun); {
+				case err == nil:
+					good++
+				case shoal.KindOf(err) == shoal.Overloaded && took < 2*time.Second:
+					refused++
+				case shoal.KindOf(err) != shoal.Timeout:
+					t.Errorf("%v after %v", err, took)
+				}
+			})
+		}
+		wait.Wait()
+		if good < 9 || refused < 15 {
+			t.Errorf("of 30 calls with time for ten %d are done, and %d refused at once", good, refused)
+		}
+	})
+}

@@ -162,6 +162,9 @@ func (w *worker) renew() bool {
 	return true
 }
 
+// clip is how many times the average a call counts at most: of one that the machine kept waiting nothing follows for the next.
+const clip = 3
+
 // did notes what came of calls.
 func (w *worker) did(list []*ticket, began time.Time, took time.Duration, err error) {
 	h, kind := w.h, w.kind
@@ -171,7 +174,7 @@ func (w *worker) did(list []*ticket, began time.Time, took time.Duration, err er
 	if err == nil {
 		each := took.Seconds() / float64(len(list))
 		if was := h.each[kind]; was > 0 {
-			each = was + (each-was)/8
+			each = was + (min(each, clip*was)-was)/8
 		}
 		h.each[kind] = max(each, 1e-9)
 	} else if len(list) > 1 {

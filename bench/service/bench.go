@@ -17,7 +17,7 @@ import (
 const (
 	batchOf   = 10
 	textBytes = 1 << 10
-	loadBytes = 192 << 10
+	loadBytes = 64 << 10
 	loadWait  = 5 * time.Millisecond
 	lapTime   = 700 * time.Millisecond
 	peak      = 500 // calls a second
@@ -34,7 +34,7 @@ func Bench() *rig.Bench {
 			"shoal: the caller's node calls the service ten times at once. The service is free to be where it is called: its first instance is on the node that made it, and after some calls there is one on the caller's. shoal-far: it is kept on another node (`--needs`), and all calls cross the connection between them, with TLS.",
 			"local: the same ten calls of an instance, in the caller's process, one after the other, without a service.",
 			"redis: redis-server of Debian on loopback, in plain text, without persistence (`--save '' --appendonly no`); the caller pushes ten messages to a list in one command; a worker takes them by BLPOP and LPOP with a count, classifies them by the same module in the same sandbox, handed over together, and pushes the answers to a second list in one command, which the caller takes in the same way.",
-			"The load: three nodes, on all cores, of which one calls, at random moments, with texts of 192 KiB, which take a millisecond or two each, at a rate that grows from 0 to 500 a second within 25 s and back (`--target-wait 5ms`); then there are no calls for 62 s (the idle time is the default, 60 s). first_ms: from the first call of a service to its answer, the module compiled on no node but the maker's. again_ms: from nothing once more, after the idle time.",
+			"The load: three nodes, on all cores, of which one calls, at random moments, with texts of 64 KiB, which take half a millisecond each, at a rate that grows from 0 to 500 a second within 25 s and back (`--target-wait 5ms`); then there are no calls for 62 s (the idle time is the default, 60 s). first_ms: from the first call of a service to its answer, the module compiled on no node but the maker's. again_ms: from nothing once more, after the idle time.",
 		},
 		Ratios: []rig.Ratio{
 			{Name: "overhead_vs_local_ms", Of: over("shoal", "local"), Target: rig.AtMost(1)},
