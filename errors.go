@@ -51,6 +51,10 @@ type Error struct {
 	Err        error
 }
 
+// ErrUnsent is in the chain of an error of Peers.Ask if the request surely never left this node: asking another peer, or again,
+// does nothing twice.
+var ErrUnsent = errors.New("the request was not sent")
+
 // E makes an Error. try may be empty.
 func E(kind Kind, what, why, try string) *Error {
 	return &Error{Kind: kind, What: what, Why: why, Try: try}

@@ -96,6 +96,9 @@ func (a *Agents) Resolve(ctx context.Context, agent string) (shoal.Key, error) {
 	if err != nil {
 		return "", err
 	}
+	if e.Service {
+		return "", shoal.E(shoal.Invalid, "agent "+name, "the name is a service's", "call it with 'shoal service call'")
+	}
 	if e.Pending { // its creator went away: finish what it began
 		if _, err := a.finish(ctx, owner, e); err != nil {
 			return "", shoal.Wrap(shoal.Unavailable, "agent "+name, err)
@@ -266,6 +269,9 @@ func (a *Agents) taken(ctx context.Context, owner shoal.PeerID, what string, e *
 		if _, err := a.finish(ctx, owner, e); err != nil {
 			return shoal.Wrap(shoal.Unavailable, what, err)
 		}
+	}
+	if e.Service {
+		return shoal.E(shoal.Exists, what, "the name is a service's already", "choose another name")
 	}
 	return shoal.E(shoal.Exists, what, "the name has an agent already, with key "+KeyText(shoal.Key(e.Key)), "choose another name")
 }

@@ -56,6 +56,12 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/state/get":   answer(s.stateGet),
 		"GET /v1/state/watch": streaming(s.stateWatch),
 
+		"POST /v1/services":      answer(s.serviceCreate),
+		"GET /v1/services":       answer(s.serviceList),
+		"POST /v1/services/call": answer(s.serviceCall),
+		"GET /v1/services/show":  answer(s.serviceShow),
+		"DELETE /v1/services":    answer(s.serviceRemove),
+
 		"POST /v1/owners": answer(s.ownerNew),
 		"GET /v1/owners":  answer(s.ownerList),
 

@@ -23,6 +23,7 @@ func List() []Example {
 	return []Example{
 		{Name: "ask", About: "ask AGENT METHOD [PAYLOAD]: calls an agent and prints its reply"},
 		{Name: "cat", About: "cat [PATH...]: writes files, or standard input, to standard output"},
+		{Name: "classify", About: "classify: a service that finds dirty words, one text or many at once; methods classify, handle_batch"},
 		{Name: "counter", About: "counter: an agent that counts; methods add [N], get"},
 		{Name: "counterc", About: "counterc: the same in C; methods add [N], get"},
 		{Name: "election", About: "election: the bully algorithm, each member an agent; methods setup, leader, rounds"},

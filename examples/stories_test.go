@@ -17,6 +17,12 @@ func stories() []story {
 	return []story{
 		{"counter", "c d", counting},
 		{"counterc", "c d", counting},
+		{"classify", "c", `
+			c? classify What a fine day. -> clean
+			c? classify Darn, DARN it: heck! -> dirty 3
+			c classify darning is no darnation -> clean
+			c? classify -> clean
+			c steal -> !it has: classify, handle_batch`},
 		{"tally", "t", `
 			t? get -> 0
 			t add -> 1

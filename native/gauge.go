@@ -25,7 +25,7 @@ func (n *Native) Gauge(ctx context.Context, device string) (tflops float64, err 
 	}
 	x.Devices.Only = device
 	out := &tail{w: io.Discard}
-	ran, err := n.execute(ctx, x, shoal.Run{Module: shoal.ExecCID(x.Name), Args: []string{x.Name}, Stdout: out, Stderr: io.Discard})
+	ran, err := n.execute(ctx, x, shoal.Run{Module: shoal.ExecCID(x.Name), Args: []string{x.Name}, Stdout: out, Stderr: io.Discard}, false)
 	if err != nil {
 		return 0, shoal.Wrap(shoal.Internal, what, err)
 	}

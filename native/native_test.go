@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case Verb:
 			os.Exit(Main(os.Args[2:]))
+		case "frames": // a warm process
+			os.Exit(serveFrames(os.Args[2]))
 		case "node": // runs a command until it is killed
 			n, err := New(context.Background(), Config{Dir: os.Args[2], Helper: helper, Executors: []Executor{{Name: "x", Command: os.Args[3:]}}})
 			if err == nil {

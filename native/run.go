@@ -28,16 +28,21 @@ import (
 // executor, the device went away, or the command cannot be started. Refused: it asks for more than it may have,
 // or than there is. Invalid: it asks for what makes no sense here, a limit on gas.
 func (n *Native) Run(ctx context.Context, r shoal.Run) (ran shoal.Ran, err error) {
+	return n.run(ctx, r, false)
+}
+
+// run is Run. stays: there is no limit to its time.
+func (n *Native) run(ctx context.Context, r shoal.Run, stays bool) (ran shoal.Ran, err error) {
 	name, _ := shoal.ExecName(r.Module)
 	x, err := n.executor(name)
 	if err != nil {
 		return ran, err
 	}
-	return n.execute(ctx, x, r)
+	return n.execute(ctx, x, r, stays)
 }
 
-// execute is Run of an executor.
-func (n *Native) execute(ctx context.Context, x Executor, r shoal.Run) (ran shoal.Ran, err error) {
+// execute is run of an executor.
+func (n *Native) execute(ctx context.Context, x Executor, r shoal.Run, stays bool) (ran shoal.Ran, err error) {
 	what := shoal.ExecPrefix + x.Name
 	if !n.begin() {
 		return ran, shoal.E(shoal.Unavailable, what, "this node is stopping", "try another node")
@@ -46,6 +51,9 @@ func (n *Native) execute(ctx context.Context, x Executor, r shoal.Run) (ran shoa
 	b, err := n.bounds(x, r.Limits)
 	if err != nil {
 		return ran, shoal.Wrap(shoal.Refused, what, err)
+	}
+	if stays {
+		b.Time = forever
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

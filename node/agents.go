@@ -317,8 +317,9 @@ func (n *Node) Agents(ctx context.Context, owner shoal.PeerID) (list []AgentName
 			return nil, err
 		}
 		for _, e := range page {
-			list = append(list, AgentName{Name: e.Name, Key: agents.KeyText(shoal.Key(e.Key)), Pending: e.Pending, BornMS: e.At})
-			after = e.Name
+			if after = e.Name; !e.Service {
+				list = append(list, AgentName{Name: e.Name, Key: agents.KeyText(shoal.Key(e.Key)), Pending: e.Pending, BornMS: e.At})
+			}
 		}
 		if len(page) < pageOfNames {
 			return list, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
+	"github.com/shoal-fabric/shoal/services"
 )
 
 // Version is the version of this source tree.
@@ -52,6 +53,8 @@ type Config struct {
 	NoGravity bool
 
 	Placement Placement // of tasks that this node sends, and of copies of data that it keeps
+
+	Services services.Config // of services; Log and Slots are this Config's
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == native.Verb {
 		os.Exit(native.Main(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "frames" {
+		os.Exit(serveFrames())
+	}
 	os.Exit(m.Run())
 }
 

@@ -115,6 +115,9 @@ func (n *Node) Leave(ctx context.Context, progress func(data.Progress)) error {
 	if err := n.rooms.sched.Drain(ctx); err != nil {
 		return err
 	}
+	if err := n.rooms.services.Drain(ctx); err != nil {
+		return err
+	}
 	if err := n.rooms.members.Leave(ctx); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-fabric/shoal/rpc"
 	"github.com/shoal-fabric/shoal/sandbox"
 	"github.com/shoal-fabric/shoal/scheduler"
+	"github.com/shoal-fabric/shoal/services"
 	"github.com/shoal-fabric/shoal/state"
 	"github.com/shoal-fabric/shoal/storage"
 )
@@ -43,6 +44,8 @@ type rooms struct {
 	plans   *plans.Plans
 	agents  *agents.Agents
 	state   *state.State
+
+	services *services.Services
 }
 
 // bitswap is open to strangers: its filter decides for each block.
@@ -119,13 +122,16 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err := n.buildState(); err != nil {
 		return err
 	}
+	if err := n.buildServices(); err != nil {
+		return err
+	}
 	n.follow()
 	if n.start == Founded && !cfg.NoMDNS {
 		n.run(life, "look around", n.lookAround)
 	}
 	for name, loop := range map[string]func(context.Context) error{
 		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run, "state": r.state.Run,
-		"machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
+		"services": r.services.Run, "machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
 	} {
 		n.run(life, name, loop)
 	}
@@ -270,6 +276,9 @@ func (n *Node) load() shoal.Load {
 
 // hangUp ends what loops and calls may wait for.
 func (r *rooms) hangUp() {
+	if r.services != nil {
+		_ = r.services.Close()
+	}
 	if r.agents != nil {
 		_ = r.agents.Close()
 	}

@@ -20,7 +20,7 @@ const readBuffer = 32 << 10
 const measureEvery = 32
 
 // errUnsent says that a shared stream had ended before the request was given to it.
-var errUnsent = errors.New("the request was not sent")
+var errUnsent = shoal.ErrUnsent
 
 // client is the asker's side of a shared stream.
 type client struct {

@@ -51,16 +51,27 @@ func (p *remote) ask(ctx context.Context, method string, request []byte) ([]byte
 	for try := 0; ; try++ {
 		c, err := p.reach(ctx)
 		if err != nil {
-			return nil, transportError(ctx, about("ask", method, p.name), err)
+			return nil, unsent(transportError(ctx, about("ask", method, p.name), err))
 		}
 		reply, err := c.ask(ctx, method, request)
 		switch {
 		case err != errUnsent:
 			return reply, err
 		case try == 2: // thrice the stream had died before the request went out
-			return nil, transportError(ctx, about("ask", method, p.name), err)
+			return nil, unsent(transportError(ctx, about("ask", method, p.name), err))
 		}
 	}
+}
+
+// unsent notes in an error that the request did not leave.
+func unsent(err error) error {
+	var e *shoal.Error
+	if errors.Is(err, shoal.ErrUnsent) || !errors.As(err, &e) {
+		return err
+	}
+	out := *e
+	out.Err = errors.Join(shoal.ErrUnsent, e.Err)
+	return &out
 }
 
 // reach returns the shared stream, opening it first if need be.

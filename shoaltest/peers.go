@@ -260,7 +260,9 @@ func (a *Node) reach(ctx context.Context, to shoal.PeerID, what string, request 
 	defer a.net.mu.Unlock()
 	b := a.net.nodes[to]
 	if b == nil || b.life == nil || a.life == nil {
-		return path{}, stopped(what)
+		err := stopped(what)
+		err.Err = shoal.ErrUnsent
+		return path{}, err
 	}
 	return path{b, a.life, b.life}, nil
 }
@@ -324,7 +326,7 @@ func answer(ctx context.Context, h shoal.Handler, from shoal.PeerID, method stri
 	return bytes.Clone(reply), nil
 }
 
-func stopped(what string) error {
+func stopped(what string) *shoal.Error {
 	return shoal.E(shoal.Unavailable, what, "the peer cannot be reached", "check that it runs")
 }
 

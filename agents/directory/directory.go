@@ -6,6 +6,8 @@
 // the birth, with the same keepers and the same result, so that a crash leaves no name without an agent.
 // Births happen only while the name is pending. A key that was removed stays in the list of the removed for
 // good: nothing is born under it again, while its name is free for another.
+//
+// A service has its name here as well, so that no agent has the same, and with it all that there is to say of it.
 package directory
 
 import (
@@ -23,6 +25,7 @@ import (
 const (
 	MaxName    = 200      // bytes of a name
 	MaxGenesis = 16 << 10 // bytes
+	MaxSpec    = 16 << 10 // bytes of what a service is
 	MaxList    = 1000     // entries of one answer
 	MaxParts   = 64       // questions asked together
 )
@@ -35,22 +38,28 @@ type Entry struct {
 	Pending    bool   `cbor:"p,omitempty"`
 	Generation uint64 `cbor:"r,omitempty"` // of recoveries
 	At         int64  `cbor:"a"`           // Unix milliseconds of the birth
+	Service    bool   `cbor:"v,omitempty"` // no agent
+	Spec       []byte `cbor:"s,omitempty"` // of a service: what it is; not in lists of names
 }
 
 // Question is what all methods take; which fields count, and what is replied, depends on the method:
 //
 //	find    Name           the Entry; read only
+//	lookup  Name           the Entry, or an empty one if there is none; read only
 //	list    After, Limit   up to Limit Entries in order of names; read only
 //	birth   Name, Key, Genesis   the Entry that the name has then: the given one, or another that was there
 //	live    Name, Key      the agent is born: the Entry
 //	remove  Name, Key      the name is free: nothing
 //	recover Name, Key, Generation   sets the generation, which must be one more than before: the Entry
+//	define  Name, Key, Spec   the Entry that the name has then: the given service, or what was there
+//	services After, Limit     up to Limit Entries of services in order of names, with their Specs; read only
 //	together Each           several births and lives in one turn, each for itself: their Outcomes
 type Question struct {
 	Name       string `cbor:"n,omitempty"`
 	Key        []byte `cbor:"k,omitempty"`
 	Genesis    []byte `cbor:"g,omitempty"`
 	Generation uint64 `cbor:"r,omitempty"`
+	Spec       []byte `cbor:"s,omitempty"`
 	After      string `cbor:"a,omitempty"`
 	Limit      int    `cbor:"l,omitempty"`
 	Each       []Part `cbor:"e,omitempty"`
@@ -76,7 +85,7 @@ type method func(t *shoal.Turn, q *Question) ([]byte, error)
 func methods() map[string]method {
 	return map[string]method{
 		"find": find, "list": list, "birth": birth, "live": live, "remove": remove, "recover": recovered,
-		"together": together,
+		"together": together, "define": define, "lookup": lookup, "services": services,
 	}
 }
 
@@ -181,7 +190,7 @@ func list(t *shoal.Turn, q *Question) ([]byte, error) {
 		if err := wire.Unmarshal("entry of a directory", p.Value, &out[i]); err != nil {
 			return nil, &shoal.Error{Kind: shoal.Corrupt, What: "directory", Why: err.Error(), Err: err}
 		}
-		out[i].Genesis = nil
+		out[i].Genesis, out[i].Spec = nil, nil
 	}
 	return wire.Marshal(out), nil
 }
@@ -263,6 +272,9 @@ func remove(t *shoal.Turn, q *Question) ([]byte, error) {
 	}
 	if err := t.State.Delete(nameKey(e.Name)); err != nil {
 		return nil, err
+	}
+	if e.Service {
+		return nil, t.State.Delete(serviceKey(e.Name))
 	}
 	return nil, t.State.Put(goneKey(e.Key), []byte(t.Now.UTC().Format(time.RFC3339)))
 }

@@ -44,6 +44,23 @@ var (
 
 func userKey(k []byte) []byte { return append([]byte{ofUser}, k...) }
 
+// Own yields the pairs of an agent's own whose keys begin with prefix, in order of keys: what its turns see, from outside.
+// The error comes last, with an empty pair.
+func Own(v View, prefix string) iter.Seq2[shoal.Pair, error] {
+	return func(yield func(shoal.Pair, error) bool) {
+		low := userKey([]byte(prefix))
+		for k, c := range v.Scan(low, after(low)) {
+			if c.Err != nil {
+				yield(shoal.Pair{}, c.Err)
+				return
+			}
+			if !yield(shoal.Pair{Key: k[1:], Value: c.Value}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // named is the key of something with a name, and beneath it of numbered things: the name's length comes
 // first, so that no name is the beginning of another.
 func named(first byte, name string, number ...uint64) []byte {

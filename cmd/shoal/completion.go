@@ -64,6 +64,8 @@ func completeNames(root *cobra.Command, s *shell) {
 		"agent move": first(s.agentNames), "agent upgrade": first(s.agentNames), "agent history": first(s.agentNames),
 		"agent recover": first(s.agentNames), "agent rm": first(s.agentNames), "agent create --code": moduleNames,
 		"agent upgrade --code": moduleNames, "agent create --near": s.datasetNames, "agent move --near": s.datasetNames,
+		"service call": first(s.serviceNames), "service show": first(s.serviceNames), "service rm": first(s.serviceNames),
+		"service create --code": moduleNames, "service create --exec": s.execNames,
 		"run --data": s.datasetNames, "run --reduce": s.codeNames, "run --on": s.peerNames,
 	} {
 		words := strings.Fields(path)

@@ -87,13 +87,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (not allowed, or no peer 
 		&cobra.Group{ID: "node", Title: "Node and fabric:"},
 		&cobra.Group{ID: "data", Title: "Data:"},
 		&cobra.Group{ID: "run", Title: "Programs:"},
-		&cobra.Group{ID: "agents", Title: "Agents and state:"},
+		&cobra.Group{ID: "agents", Title: "Agents, services, state:"},
 	)
 	for group, verbs := range map[string][]*cobra.Command{
 		"node":   {upCmd(s), statusCmd(s), doctorCmd(s), peersCmd(s), inviteCmd(s), leaveCmd(s), forgetCmd(s), keyCmd(s), whoamiCmd(s)},
 		"data":   {putCmd(s), getCmd(s), lsCmd(s), whereCmd(s), pinCmd(s), unpinCmd(s), gcCmd(s)},
 		"run":    {demoCmd(s), runCmd(s), taskCmd(s), explainCmd(s), inspectCmd(s)},
-		"agents": {agentCmd(s), ownerCmd(s), newCmd(s), stateCmd(s)},
+		"agents": {agentCmd(s), serviceCmd(s), ownerCmd(s), newCmd(s), stateCmd(s)},
 		"":       {completionCmd(s), versionCmd(s), compileCmd(), nativeCmd()},
 	} {
 		for _, v := range verbs {

@@ -171,4 +171,84 @@ SHOAL_INLINE int32_t shoal_fails(const char *why) {
   return 1;
 }
 
+/* The calls of a service that waited, for handle_batch. Each gets one answer, in their order:
+ *
+ *   SHOAL_METHOD(handle_batch) {
+ *     shoal_batch b = shoal_batch_begin();
+ *     size_t n;
+ *     for (const char *call; (call = shoal_batch_next(&b, &n));) shoal_batch_reply(&b, call, n);
+ *     return shoal_batch_end(&b);
+ *   }
+ *
+ * What next returns has no NUL behind it, and is good until the end. */
+typedef struct {
+  char *in, *out;
+  size_t at, left, len, cap;
+} shoal_batch;
+
+SHOAL_INLINE uint32_t shoal_batch_u32(const char *p) {
+  const unsigned char *b = (const unsigned char *)p;
+  return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+SHOAL_INLINE void shoal_batch_write(shoal_batch *b, const void *p, size_t n) {
+  if (b->len + n > b->cap) {
+    b->cap = 2 * (b->len + n);
+    b->out = (char *)realloc(b->out, b->cap);
+    if (!b->out) abort();
+  }
+  if (n) memcpy(b->out + b->len, p, n);
+  b->len += n;
+}
+
+SHOAL_INLINE void shoal_batch_word(shoal_batch *b, uint32_t v) {
+  unsigned char w[4] = {(unsigned char)v, (unsigned char)(v >> 8), (unsigned char)(v >> 16), (unsigned char)(v >> 24)};
+  shoal_batch_write(b, w, 4);
+}
+
+SHOAL_INLINE shoal_batch shoal_batch_begin(void) {
+  shoal_batch b;
+  memset(&b, 0, sizeof b);
+  size_t n;
+  b.in = shoal_payload(&n);
+  if (n < 4) abort();
+  b.left = n - 4;
+  b.at = 4;
+  shoal_batch_word(&b, shoal_batch_u32(b.in));
+  return b;
+}
+
+/* The next call's payload, NULL when there is none left. */
+SHOAL_INLINE const char *shoal_batch_next(shoal_batch *b, size_t *len) {
+  if (b->left < 4) return NULL;
+  uint32_t n = shoal_batch_u32(b->in + b->at);
+  if (n > b->left - 4) abort();
+  const char *p = b->in + b->at + 4;
+  b->at += 4 + (size_t)n;
+  b->left -= 4 + (size_t)n;
+  *len = n;
+  return p;
+}
+
+SHOAL_INLINE void shoal_batch_reply(shoal_batch *b, const void *p, size_t n) {
+  shoal_batch_word(b, 0);
+  shoal_batch_word(b, (uint32_t)n);
+  shoal_batch_write(b, p, n);
+}
+
+/* This call fails, and no other. */
+SHOAL_INLINE void shoal_batch_fail(shoal_batch *b, const char *why) {
+  shoal_batch_word(b, 1);
+  shoal_batch_word(b, (uint32_t)strlen(why));
+  shoal_batch_write(b, why, strlen(why));
+}
+
+/* For the end of the method: return shoal_batch_end(&b); */
+SHOAL_INLINE int32_t shoal_batch_end(shoal_batch *b) {
+  int32_t code = shoal_reply(b->out, b->len);
+  free(b->in);
+  free(b->out);
+  return code;
+}
+
 #endif
