@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -187,5 +186,5 @@ func TestServiceOverFabric(t *testing.T) {
 	if err != nil || s.Instances == 0 || s.Calls != 900 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	t.Log(fmt.Sprintf("%+v", s.Hosts))
+	t.Logf("%+v", s.Hosts)
 }
