@@ -252,6 +252,21 @@ func (p *Program) Match(m *shoal.Member) (bool, string, error) {
 	return true, "", nil
 }
 
+// Clause returns the part of the expression that keeps m from satisfying it, as Match finds it; "" if it does satisfy it.
+func (p *Program) Clause(m *shoal.Member) string {
+	missing := ""
+	for i := range p.parts {
+		v, err := p.parts[i].eval(&activation{get: p.parts[0].source.get, m: m})
+		if err == nil && v != types.True {
+			return p.parts[i].text
+		}
+		if err != nil && missing == "" {
+			missing = p.parts[i].text
+		}
+	}
+	return missing
+}
+
 // String returns the expression's source.
 func (p *Program) String() string { return p.src }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/shoal-fabric/shoal/plans/graph"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/job"
+	"github.com/shoal-fabric/shoal/scheduler/match"
 )
 
 // passedOver names, for the explanation, nodes that are not asked to run a task, and why: the other
@@ -97,6 +98,9 @@ func (f *flow) explained(err error) {
 	for _, id := range slices.Sorted(maps.Keys(f.refused)) {
 		v := f.refused[id]
 		e.Choices = append(e.Choices, cost.Choice{Peer: id, Refusal: v.Reason, Retry: v.Retry})
+	}
+	for _, o := range match.Count(maps.Values(f.refused)) {
+		e.Out = append(e.Out, cost.Out(o))
 	}
 	if len(e.Choices) > 0 {
 		f.res.Explain = []cost.Explain{e.Brief(maxRefusals)}

@@ -191,7 +191,8 @@ func (p *placer) choose(
 	e := cost.Decide(f, peers, slices.Concat(refused, c.told))
 	chosen, ok := e.Chosen()
 	if !ok {
-		return "", e, p.nobody(t, refused, offers)
+		e.Out = p.excluded(c)
+		return "", e, p.nobody(t, refused, offers, e.Out)
 	}
 	p.flight[chosen.Peer]++
 	return chosen.Peer, e, nil
@@ -212,7 +213,7 @@ func (p *placer) forget(id shoal.PeerID) {
 }
 
 // nobody says why no peer takes the task.
-func (p *placer) nobody(t shoal.Task, refused []cost.Choice, offers map[shoal.PeerID]noted) error {
+func (p *placer) nobody(t shoal.Task, refused []cost.Choice, offers map[shoal.PeerID]noted, all []cost.Out) error {
 	out := shoal.E(shoal.Refused, "task "+string(t.ID), "no peer fits", "ask for less, or add a node that fits")
 	var reasons []string
 	for _, r := range refused {
@@ -235,8 +236,41 @@ func (p *placer) nobody(t shoal.Task, refused []cost.Choice, offers map[shoal.Pe
 	case n > len(reasons):
 		reasons = append(reasons, fmt.Sprintf("and %d more", n-len(reasons)))
 	}
+	if len(refused) > 3 && len(all) > 0 { // of many the numbers tell more
+		reasons = nil
+		for _, o := range all[:min(len(all), 3)] {
+			reasons = append(reasons, fmt.Sprintf("%d by %s", o.Peers, o.Clause))
+		}
+	}
 	if len(reasons) > 0 {
 		out.Why += " (" + strings.Join(reasons, "; ") + ")"
+	}
+	return out
+}
+
+// excluded counts what keeps members from a task, of those that may run it at all.
+func (p *placer) excluded(c *candidates) (out []cost.Out) {
+	members := func(yield func(*shoal.Member) bool) {
+		if c.o.On != "" || c.o.Among != nil {
+			for _, m := range c.members {
+				if !yield(&m) {
+					return
+				}
+			}
+			return
+		}
+		self, _ := p.member(context.Background(), p.s.self, true)
+		if !yield(&self) {
+			return
+		}
+		for _, r := range p.rows().List {
+			if !yield(&r.Member) {
+				return
+			}
+		}
+	}
+	for _, o := range c.needs.Excluded(members, time.Now()) {
+		out = append(out, cost.Out(o))
 	}
 	return out
 }

@@ -32,6 +32,14 @@ type Explain struct {
 	Task    shoal.TaskID `cbor:"task" json:"task"`
 	Choices []Choice     `cbor:"choices" json:"choices"`
 	More    int          `cbor:"more,omitempty" json:"left_out,omitempty"` // rows that Brief left out
+	Out     []Out        `cbor:"out,omitempty" json:"excluded,omitempty"`  // of a task that nobody takes: what keeps how many members out
+}
+
+// Out is a clause of a requirement, or another thing that keeps members out.
+type Out struct {
+	Clause string `cbor:"clause" json:"clause"`
+	Peers  int    `cbor:"peers" json:"peers"`
+	Retry  bool   `cbor:"retry,omitempty" json:"waiting_may_help"`
 }
 
 // Chosen returns the chosen peer's row, or false.
@@ -123,6 +131,7 @@ func (e Explain) String() string {
 	for _, c := range passed {
 		wrap(&b, fmt.Sprintf("- %-8s passed over: %s", c.Peer.Short(), c.Passed), "             ")
 	}
+	e.excluded(&b)
 	for i, c := range e.Refused() {
 		if i == 2*shown {
 			fmt.Fprintf(&b, "  and %d more refusals\n", len(e.Refused())-i)
@@ -131,6 +140,30 @@ func (e Explain) String() string {
 		wrap(&b, "  "+c.out("out"), "             ")
 	}
 	return b.String()
+}
+
+// excluded is the table of what keeps how many members out.
+func (e Explain) excluded(b *strings.Builder) {
+	if len(e.Out) == 0 {
+		return
+	}
+	const width = 48
+	fmt.Fprintf(b, "  %-*s  %5s  %s\n", width, "kept out by", "peers", "waiting may help")
+	for i, o := range e.Out {
+		if i == 2*shown {
+			fmt.Fprintf(b, "  and %d more\n", len(e.Out)-i)
+			break
+		}
+		clause := []rune(strings.Join(strings.Fields(o.Clause), " "))
+		if len(clause) > width {
+			clause = append(clause[:width-3], '.', '.', '.')
+		}
+		may := "no"
+		if o.Retry {
+			may = "yes"
+		}
+		fmt.Fprintf(b, "  %-*s  %5d  %s\n", width, string(clause), o.Peers, may)
+	}
 }
 
 // termNames are the headings of columns.

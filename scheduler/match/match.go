@@ -1,7 +1,10 @@
 package match
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,7 +59,52 @@ type told struct {
 type Verdict struct {
 	OK     bool
 	Reason string // when not OK: the requirement that failed, with the member's value
+	Clause string // the part of the requirement, or another thing, that keeps it out
 	Retry  bool   // whether the same question may be answered otherwise later
+}
+
+// Out is one thing that keeps members out, and how many.
+type Out struct {
+	Clause string
+	Peers  int
+	Retry  bool // waiting may help
+}
+
+// Excluded counts those of some members that are out, by what keeps them out: the first clause of the requirement that does,
+// that they do not answer, or too little memory. Those that left are no members any more. The most first.
+func (n *Needs) Excluded(members iter.Seq[*shoal.Member], now time.Time) (list []Out) {
+	at := map[Out]int{}
+	for m := range members {
+		if m.State == shoal.Left || m.State == shoal.Forgotten {
+			continue
+		}
+		v := n.judge(m, now)
+		if v.OK {
+			continue
+		}
+		at[Out{Clause: v.Clause, Retry: v.Retry}]++
+	}
+	return sorted(at)
+}
+
+// Count is Excluded, of verdicts that were passed.
+func Count(verdicts iter.Seq[Verdict]) []Out {
+	at := map[Out]int{}
+	for v := range verdicts {
+		if !v.OK {
+			at[Out{Clause: v.Clause, Retry: v.Retry}]++
+		}
+	}
+	return sorted(at)
+}
+
+func sorted(at map[Out]int) (list []Out) {
+	for o, peers := range at {
+		o.Peers = peers
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b Out) int { return cmp.Or(cmp.Compare(b.Peers, a.Peers), cmp.Compare(a.Clause, b.Clause)) })
+	return list
 }
 
 // Compile reads the expression of 'run --needs'; "" asks for nothing. The error points at the fault.
@@ -199,13 +247,13 @@ func (n *Needs) judge(m *shoal.Member, now time.Time) Verdict {
 		if !m.Seen.IsZero() {
 			silent = fmt.Sprintf(": nothing heard for %v", max(now.Sub(m.Seen), 0).Round(100*time.Millisecond))
 		}
-		return Verdict{Reason: "it is " + string(m.State) + silent, Retry: true}
+		return Verdict{Reason: "it is " + string(m.State) + silent, Clause: "that it answers", Retry: true}
 	default:
-		return Verdict{Reason: "it has " + string(m.State) + " the fabric"}
+		return Verdict{Reason: "it has " + string(m.State) + " the fabric", Clause: "that it is a member"}
 	}
 	if n.small(m) {
 		return Verdict{Reason: fmt.Sprintf("the task may use %d MiB of memory, the machine has %d MiB",
-			n.limits.Memory>>20, m.Attributes.Memory>>20)}
+			n.limits.Memory>>20, m.Attributes.Memory>>20), Clause: fmt.Sprintf("%d MiB of memory", n.limits.Memory>>20)}
 	}
 	if n.prog == nil {
 		return Verdict{OK: true}
@@ -213,11 +261,11 @@ func (n *Needs) judge(m *shoal.Member, now time.Time) Verdict {
 	ok, reason, err := n.prog.Match(m)
 	switch {
 	case err != nil:
-		return Verdict{Reason: "needs " + n.src + ": " + err.Error()}
+		return Verdict{Reason: "needs " + n.src + ": " + err.Error(), Clause: n.src}
 	case !ok && reason == "":
-		return Verdict{Reason: "needs " + n.src, Retry: n.moving}
+		return Verdict{Reason: "needs " + n.src, Clause: n.src, Retry: n.moving}
 	case !ok:
-		return Verdict{Reason: reason, Retry: n.moving && speaksOfLoad(reason)}
+		return Verdict{Reason: reason, Clause: cmp.Or(n.prog.Clause(m), n.src), Retry: n.moving && speaksOfLoad(reason)}
 	}
 	return Verdict{OK: true}
 }
