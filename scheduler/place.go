@@ -233,14 +233,10 @@ func (p *placer) nobody(t shoal.Task, refused []cost.Choice, offers map[shoal.Pe
 	switch n := len(refused); {
 	case n == 0:
 		out.Kind, out.Why, out.Try = shoal.Unavailable, "no peer is known", "see 'shoal peers' and 'shoal doctor'"
+	case n > len(reasons) && len(all) > 0:
+		reasons = append(reasons, fmt.Sprintf("in all %d by %s", all[0].Peers, all[0].Clause))
 	case n > len(reasons):
 		reasons = append(reasons, fmt.Sprintf("and %d more", n-len(reasons)))
-	}
-	if len(refused) > 3 && len(all) > 0 { // of many the numbers tell more
-		reasons = nil
-		for _, o := range all[:min(len(all), 3)] {
-			reasons = append(reasons, fmt.Sprintf("%d by %s", o.Peers, o.Clause))
-		}
 	}
 	if len(reasons) > 0 {
 		out.Why += " (" + strings.Join(reasons, "; ") + ")"

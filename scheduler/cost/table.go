@@ -63,6 +63,7 @@ func Table(all []Explain, n int) string {
 		}
 		if len(e.Open()) == 0 {
 			b.WriteString(clip(fmt.Sprintf("%7s  no peer takes it", name), tableWidth) + "\n")
+			e.excluded(&b)
 		}
 		for i, c := range e.Choices[:len(e.Choices)-len(e.Refused())] {
 			mark, note := " ", c.note(len(e.Open()) == 1)
