@@ -195,7 +195,11 @@ func spread(f Facts, choices []Choice, peers []Peer) int {
 		}
 	}
 	if two >= 0 && k(two).busy() < k(one).busy() {
-		return two
+		one = two
+	}
+	d := choices[one]
+	if !d.Holder && slices.ContainsFunc(choices, func(h Choice) bool { return h.Holder && h.Room && h.Weighed < d.Weighed && h.Total < d.Total }) {
+		return 0 // rather than where bytes move although a holder is better in each way
 	}
 	return one
 }

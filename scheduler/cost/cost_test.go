@@ -167,8 +167,8 @@ func TestDecideProperties(t *testing.T) {
 			switch {
 			case c.Weighed+Near*(c.Total+1e4) < chosen.Weighed:
 				t.Fatalf("%s is cheaper than %s", c.Peer, chosen.Peer)
-			case c.Holder && c.Room && !chosen.Holder && c.Total < chosen.Total:
-				t.Fatalf("%s holds the data and is cheaper, %s got the task", c.Peer, chosen.Peer)
+			case c.Holder && c.Room && !chosen.Holder && c.Total < chosen.Total && c.Weighed < chosen.Weighed:
+				t.Fatalf("%s holds the data and is better in each way, %s got the task", c.Peer, chosen.Peer)
 			}
 		}
 	})
