@@ -189,7 +189,9 @@ func TestNoFlapping(t *testing.T) {
 		w.load(t, dice, rate, w.p.Idle) // it finds it
 		w.opens, w.closes = 0, 0
 		w.load(t, dice, rate, 4*w.p.Idle)
-		if w.closes > 8 || w.opens > 8 { // two in each idle time
+		// Two closings in each idle time; and openings beyond those that make up for them are new greatest moments of
+		// calls that come at random.
+		if w.closes > 8 || w.opens > w.closes+w.room {
 			t.Fatalf("%d openings and %d closings under a steady load, during four times the idle time", w.opens, w.closes)
 		}
 	})
