@@ -42,19 +42,19 @@ func (d *Data) fitting(needs string, members []shoal.Member) (fit []shoal.Member
 }
 
 // checkNeeds refuses a requirement that is malformed, or that no member meets now.
-func (d *Data) checkNeeds(what, needs string) (fit []shoal.Member, out []string, err error) {
+func (d *Data) checkNeeds(what, needs string) error {
 	if len(needs) > maxNeeds {
-		return nil, nil, shoal.E(shoal.Invalid, what, fmt.Sprintf("a requirement of %d bytes, more than the limit of %d", len(needs), maxNeeds),
+		return shoal.E(shoal.Invalid, what, fmt.Sprintf("a requirement of %d bytes, more than the limit of %d", len(needs), maxNeeds),
 			"say it shorter, with a label for what many have in common")
 	}
 	if _, err := d.needs.Get(needs); err != nil {
-		return nil, nil, shoal.Wrap(shoal.Invalid, what, err)
+		return shoal.Wrap(shoal.Invalid, what, err)
 	}
-	if fit, out = d.fitting(needs, d.alive()); len(fit) == 0 {
-		return nil, nil, shoal.E(shoal.Refused, what, "no member fulfils the requirement: "+told(out),
+	if fit, out := d.fitting(needs, d.alive()); len(fit) == 0 {
+		return shoal.E(shoal.Refused, what, "no member fulfils the requirement: "+told(out),
 			"ask for less, or bring a machine that fits")
 	}
-	return fit, out, nil
+	return nil
 }
 
 // told shortens a list of members that are out.

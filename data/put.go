@@ -57,7 +57,7 @@ func (d *Data) Put(ctx context.Context, path string, o PutOptions) (PutResult, e
 		return PutResult{}, shoal.E(shoal.Invalid, "put "+path, "an impossible number of replicas",
 			fmt.Sprintf("ask for 1 to %d", maxReplicas))
 	}
-	if _, _, err := d.checkNeeds("put "+path, o.Needs); err != nil {
+	if err := d.checkNeeds("put "+path, o.Needs); err != nil {
 		return PutResult{}, err
 	}
 	end := d.Store.begin()
