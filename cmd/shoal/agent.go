@@ -92,13 +92,9 @@ after an error that leaves open what came of it: it happens once, and the repeti
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Agent, req.Method = args[0], args[1]
 			if len(args) == 3 {
-				req.Payload = []byte(args[2])
-				if args[2] == "-" {
-					b, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxPayload+1))
-					if err != nil {
-						return shoal.Wrap(shoal.Internal, "standard input", err)
-					}
-					req.Payload = b
+				var err error
+				if req.Payload, err = payload(cmd, args[2]); err != nil {
+					return err
 				}
 			}
 			if req.Read && req.Request != "" {
@@ -128,6 +124,15 @@ after an error that leaves open what came of it: it happens once, and the repeti
 }
 
 const maxPayload = 1 << 20
+
+// payload is an argument's bytes, or of "-" what standard input has, up to one byte more than a payload may.
+func payload(cmd *cobra.Command, arg string) ([]byte, error) {
+	if arg != "-" {
+		return []byte(arg), nil
+	}
+	b, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxPayload+1))
+	return b, shoal.Wrap(shoal.Internal, "standard input", err)
+}
 
 func agentLsCmd(s *shell) *cobra.Command {
 	var owner string

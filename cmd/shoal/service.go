@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -103,13 +102,9 @@ service was created with --idempotent, or the call has it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Service = args[0]
 			if len(args) == 2 {
-				req.Payload = []byte(args[1])
-				if args[1] == "-" {
-					b, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxPayload+1))
-					if err != nil {
-						return shoal.Wrap(shoal.Internal, "standard input", err)
-					}
-					req.Payload = b
+				var err error
+				if req.Payload, err = payload(cmd, args[1]); err != nil {
+					return err
 				}
 			}
 			if s.timeout > 0 { // the node gives up a little earlier, as it can say why

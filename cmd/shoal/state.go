@@ -142,13 +142,9 @@ func stateSetCmd(s *shell) *cobra.Command {
 		Example: "  shoal state set motd 'back at nine'\n  shoal state set config#limits - < limits.json",
 		Args:    exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text := []byte(args[1])
-			if args[1] == "-" {
-				b, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 1<<20))
-				if err != nil {
-					return shoal.Wrap(shoal.Internal, "standard input", err)
-				}
-				text = b
+			text, err := payload(cmd, args[1])
+			if err != nil {
+				return err
 			}
 			name, field := state.Split(args[0])
 			req.Changes = []api.StateOp{{Change: state.Change{Name: name, Field: field, Verb: state.Put, Text: text}}}
