@@ -167,8 +167,8 @@ func (a asked) ask(ctx context.Context, tool string, f func(context.Context) ([]
 	}
 	got := make(chan answer, 1)
 	go func() {
-		defer func() { <-a }()
 		cards, err := f(ctx)
+		<-a // first: whoever has the answer may ask again at once
 		got <- answer{cards, err}
 	}()
 	select {
