@@ -1,0 +1,81 @@
+package topic
+
+// What the topic's agent is asked. The payload of a method is its request, the reply its answer, both in wire's CBOR, unless it is said otherwise.
+//
+//	define   Definition   View; Exists: it has another one
+//	view     nothing      View; read only
+//	bind     Binding      Binding, with its ID; Exists: 256 are bound
+//	unbind   text: an ID, or what it is bound to (AGENT.METHOD)   the number that went
+//	join     Presence     View
+//	publish  the body     text: the message's offset; of durable topics: for agents, whose message it is (caller)
+//	append   Append       Appended
+//	read     Read         Page; read only
+//	fetch    Fetch        Page
+//	consumers nothing     []Consumer; read only
+//	dead     Read (Consumer)   Page; read only: what was given up, with Reason
+//	resend   Resend       the number that is delivered again
+//	forget   text: a consumer   nothing
+type (
+	// Append puts messages at the end of a durable topic's log, all or none.
+	Append struct {
+		Messages []Message `cbor:"m"` // Offset and At are given by the agent
+	}
+	// Appended are the offsets of an Append: First and as many as there were messages.
+	Appended struct {
+		First uint64 `cbor:"f"`
+	}
+	// Read asks for messages from an offset on, or from a time on.
+	Read struct {
+		From     uint64 `cbor:"f,omitempty"`
+		Since    int64  `cbor:"s,omitempty"` // Unix milliseconds; with From 0
+		Limit    int    `cbor:"l,omitempty"` // 0: as many as fit
+		Consumer string `cbor:"c,omitempty"` // dead: whose
+	}
+	// Page is a run of messages, of a megabyte at most, one at least if there is one.
+	Page struct {
+		Messages []Delivery `cbor:"m,omitempty"`
+		First    uint64     `cbor:"f"`           // the oldest that is kept
+		Next     uint64     `cbor:"n"`           // that the next message of the topic gets
+		Due      int64      `cbor:"d,omitempty"` // fetch: Unix milliseconds when something may be had again; 0: when a message comes
+		Lag      uint64     `cbor:"g,omitempty"` // fetch: messages that the consumer has not acknowledged
+	}
+	// Delivery is a message as a consumer gets it.
+	Delivery struct {
+		Message
+		Try    int    `cbor:"tr,omitempty"` // from 1
+		Begun  int64  `cbor:"be,omitempty"` // Unix milliseconds of its first delivery: with the offset it names the request
+		Reason string `cbor:"re,omitempty"` // dead: why it was given up
+	}
+	// Fetch acknowledges what was delivered and leases more to a worker, until AckWait is over.
+	Fetch struct {
+		Consumer string    `cbor:"c"`
+		Worker   string    `cbor:"w"`
+		Start    uint64    `cbor:"s,omitempty"` // a consumer that is new begins here; 0: with the next message
+		Over     bool      `cbor:"o,omitempty"` // what others of this consumer's workers have leased is free: there is one worker only
+		Ack      []uint64  `cbor:"a,omitempty"` // offsets
+		Fail     []Failure `cbor:"f,omitempty"`
+		Limit    int       `cbor:"l,omitempty"` // 0: only acknowledge
+	}
+	// Failure gives a message back that could not be processed.
+	Failure struct {
+		Offset uint64 `cbor:"o"`
+		Why    string `cbor:"w"`
+		After  int64  `cbor:"a,omitempty"` // milliseconds until it is delivered again
+		Final  bool   `cbor:"f,omitempty"` // it is given up now, however often it was tried
+	}
+	// Consumer is a position in the log.
+	Consumer struct {
+		Name   string `cbor:"n"`
+		Next   uint64 `cbor:"x"` // all before it are acknowledged or given up
+		Lag    uint64 `cbor:"l"` // not acknowledged or given up
+		Leased int    `cbor:"e"` // delivered, and not acknowledged yet
+		Dead   int    `cbor:"d"`
+		Used   int64  `cbor:"u"` // Unix milliseconds
+	}
+	// Resend has what was given up delivered again; no offsets: all.
+	Resend struct {
+		Consumer string   `cbor:"c"`
+		Offsets  []uint64 `cbor:"o,omitempty"`
+		Drop     bool     `cbor:"d,omitempty"` // forget it instead
+	}
+)
