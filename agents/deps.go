@@ -47,7 +47,7 @@ type Data interface {
 type Native struct {
 	Behaviour shoal.Behaviour
 	// Turned is told after each turn of such an agent that this node leads, once it is durable; nil: nobody is. It must not wait.
-	Turned func(key shoal.Key)
+	Turned func(key shoal.Key, method string)
 }
 
 // Deps are what this room needs of others. All but Link and Natives must be set.

@@ -17,7 +17,7 @@ func TestNatives(t *testing.T) {
 		w := newWorld(t, 1, Config{})
 		turns := make([]atomic.Int64, 2)
 		for i := range turns { // they are the nodes 1 and 2
-			w.natives = map[string]Native{"native:probe": {Behaviour: agenttest.Probe(), Turned: func(shoal.Key) { turns[i].Add(1) }}}
+			w.natives = map[string]Native{"native:probe": {Behaviour: agenttest.Probe(), Turned: func(shoal.Key, string) { turns[i].Add(1) }}}
 			w.add()
 		}
 		p := w.nodes[1]

@@ -143,7 +143,7 @@ func (x *actor) turn(m *mail) {
 		}
 		m.done(reply, nil)
 		if n, ok := x.a.native(x.program); ok && n.Turned != nil {
-			n.Turned(x.key)
+			n.Turned(x.key, m.m.Method)
 		}
 	}):
 		return
