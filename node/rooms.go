@@ -16,10 +16,12 @@ import (
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/dht"
+	"github.com/shoal-fabric/shoal/gossip"
 	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/members"
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/plans"
+	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/rpc"
 	"github.com/shoal-fabric/shoal/sandbox"
 	"github.com/shoal-fabric/shoal/scheduler"
@@ -44,6 +46,8 @@ type rooms struct {
 	plans   *plans.Plans
 	agents  *agents.Agents
 	state   *state.State
+	gossip  *gossip.Gossip
+	pubsub  *pubsub.PubSub
 
 	services *services.Services
 }
@@ -125,13 +129,16 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err := n.buildServices(); err != nil {
 		return err
 	}
+	if err := n.buildTopics(); err != nil {
+		return err
+	}
 	n.follow()
 	if n.start == Founded && !cfg.NoMDNS {
 		n.run(life, "look around", n.lookAround)
 	}
 	for name, loop := range map[string]func(context.Context) error{
 		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run, "state": r.state.Run,
-		"services": r.services.Run, "machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
+		"services": r.services.Run, "topics": r.pubsub.Run, "machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
 	} {
 		n.run(life, name, loop)
 	}
@@ -190,6 +197,7 @@ type late struct {
 	members atomic.Pointer[members.Members]
 
 	agents atomic.Pointer[agents.Agents]
+	pubsub atomic.Pointer[pubsub.PubSub]
 }
 
 // follow keeps the routing table and the connections in step with the member table.
@@ -276,6 +284,9 @@ func (n *Node) load() shoal.Load {
 
 // hangUp ends what loops and calls may wait for.
 func (r *rooms) hangUp() {
+	if r.pubsub != nil {
+		_ = r.pubsub.Close()
+	}
 	if r.services != nil {
 		_ = r.services.Close()
 	}
@@ -293,6 +304,9 @@ func (r *rooms) hangUp() {
 // close closes the rooms in the reverse order of build.
 func (r *rooms) close() error {
 	var errs []error
+	if r.gossip != nil {
+		errs = append(errs, r.gossip.Close())
+	}
 	if r.state != nil {
 		errs = append(errs, r.state.Close())
 	}

@@ -59,6 +59,11 @@ func NewRoute(v *View) *Route {
 	return r
 }
 
+// Delivers reports whether any message is to be brought to anything, not counting those that answer.
+func (r *Route) Delivers() bool {
+	return slices.ContainsFunc(r.Groups, func(g *Group) bool { return g.Mode != Ask })
+}
+
 // Letter is what expressions see of a message.
 func (m *Message) Letter() *expr.Letter {
 	return &expr.Letter{Body: m.Body, Key: m.Key, Publisher: m.Publisher, Data: m.Data}
@@ -115,4 +120,3 @@ func weigh(member, by string) uint64 {
 	h = (h ^ h>>27) * 0x94d049bb133111eb
 	return h ^ h>>31
 }
-
