@@ -136,7 +136,8 @@ func recordOf(t reflect.Type, depth int) *shape {
 		f := t.Field(i)
 		tag, ok := f.Tag.Lookup("cbor")
 		name, options, _ := strings.Cut(tag, ",")
-		if f.Anonymous && name == "" || f.Name == "_" { // whose tag may be about the whole, or whose fields are among these
+		// The tag of _ may be about the whole; of what is embedded without a name the fields are among these.
+		if f.Name == "_" || f.Anonymous && (name == "" || !f.IsExported()) {
 			return nil
 		}
 		if !f.IsExported() || tag == "-" {
