@@ -1,5 +1,8 @@
 package topic
 
+// Cast is the consumer of a fast topic's messages that agents published.
+const Cast = "cast"
+
 // What the topic's agent is asked. The payload of a method is its request, the reply its answer, both in wire's CBOR, unless it is said otherwise.
 //
 //	define   Definition   View; Exists: it has another one
@@ -12,9 +15,19 @@ package topic
 //	read     Read         Page; read only
 //	fetch    Fetch        Page
 //	consumers nothing     []Consumer; read only
-//	dead     Read (Consumer)   Page; read only: what was given up, with Reason
+//	dead     Read (Consumer, From, Limit)   Page; read only: what was given up, with Reason
 //	resend   Resend       the number that is delivered again
-//	forget   text: a consumer   nothing
+//	forget   text: a consumer, not of a binding   nothing
+//
+// A binding of the modes each and one has a consumer in a durable topic, which holds: what it has not settled is not dropped
+// because of its age. Whoever fetches as another consumer makes it by that, and it misses what is dropped. Of the mode ask
+// there is none unless somebody fetches: who asks waits for the answer, and nothing is kept for them.
+//
+// A fast topic to which agents publish keeps their messages for the consumer Cast, for a minute and up to a MiB, until the
+// node that leads has taken them.
+//
+// While consumers that hold are behind, a durable timer calls 'tend', which does nothing but set it anew: so a topic whose node
+// died wakes elsewhere, and its messages go on from there. Another, 'trim', drops what is old where nobody appends.
 type (
 	// Append puts messages at the end of a durable topic's log, all or none.
 	Append struct {
@@ -41,10 +54,10 @@ type (
 	}
 	// Delivery is a message as a consumer gets it.
 	Delivery struct {
-		Message
-		Try    int    `cbor:"tr,omitempty"` // from 1
-		Begun  int64  `cbor:"be,omitempty"` // Unix milliseconds of its first delivery: with the offset it names the request
-		Reason string `cbor:"re,omitempty"` // dead: why it was given up
+		Message `cbor:"m"`
+		Try     int    `cbor:"tr,omitempty"` // from 1
+		Begun   int64  `cbor:"be,omitempty"` // Unix milliseconds of its first delivery: with the offset it names the request
+		Reason  string `cbor:"re,omitempty"` // dead: why it was given up
 	}
 	// Fetch acknowledges what was delivered and leases more to a worker, until AckWait is over.
 	Fetch struct {
@@ -70,7 +83,10 @@ type (
 		Lag    uint64 `cbor:"l"` // not acknowledged or given up
 		Leased int    `cbor:"e"` // delivered, and not acknowledged yet
 		Dead   int    `cbor:"d"`
-		Used   int64  `cbor:"u"` // Unix milliseconds
+		Used   int64  `cbor:"u"`           // Unix milliseconds
+		Holds  bool   `cbor:"h,omitempty"` // it is a binding's
+		Missed uint64 `cbor:"m,omitempty"` // messages that were dropped before it had settled them
+		Gone   uint64 `cbor:"g,omitempty"` // given up, and not kept in the list any more
 	}
 	// Resend has what was given up delivered again; no offsets: all.
 	Resend struct {
