@@ -11,6 +11,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
 	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/capability"
 )
 
 // FoundOwner makes the directory of an owner whose key this node has, unless there is one already.

@@ -12,7 +12,6 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/data"
-	"github.com/shoal-fabric/shoal/gossip"
 	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 	"github.com/shoal-fabric/shoal/services"
@@ -20,13 +19,10 @@ import (
 
 func (n *Node) buildTopics() (err error) {
 	r := n.rooms
-	if r.gossip, err = gossip.New(r.host.Libp2p(), gossip.Config{Fabric: r.members.Fabric(), Log: n.cfg.Log}); err != nil {
-		return err
-	}
 	cfg := n.cfg.Topics
 	cfg.Log, cfg.Now = n.cfg.Log, n.cfg.now
 	r.pubsub, err = pubsub.New(cfg, pubsub.Deps{
-		Peers: r.rpc, Members: r.members, Agents: topicAgents{r.agents}, Services: topicServices{n}, Bodies: topicBodies{n}, Gossip: r.gossip,
+		Peers: r.rpc, Members: r.members, Agents: topicAgents{r.agents}, Services: topicServices{n}, Bodies: topicBodies{n},
 	})
 	if err == nil {
 		n.late.pubsub.Store(r.pubsub)

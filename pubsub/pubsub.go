@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -18,6 +19,8 @@ type PubSub struct {
 	life context.Context // ends with Close
 	end  context.CancelFunc
 	work sync.WaitGroup
+
+	workers atomic.Uint64 // named so far
 
 	mu     sync.Mutex
 	closed bool

@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -55,7 +54,7 @@ func (p *PubSub) Subscribe(ctx context.Context, name string, from Start) (*Subsc
 		return s, shoal.Wrap(shoal.Unavailable, what, err)
 	}
 	if from.Consumer != "" {
-		s.fetch = &topic.Fetch{Consumer: from.Consumer, Worker: string(p.Peers.Self()) + "/" + strconv.FormatInt(p.cfg.Now().UnixNano(), 36), Start: from.From}
+		s.fetch = &topic.Fetch{Consumer: from.Consumer, Worker: p.worker(), Start: from.From}
 		return s, nil
 	}
 	q := topic.Read{From: from.From, Limit: 1}

@@ -57,7 +57,7 @@ func (d *tender) run() {
 	t := d.t
 	ctx, cancel := context.WithCancel(t.p.life)
 	defer cancel()
-	d.ctx, d.worker = ctx, string(t.p.Peers.Self())+"/"+strconv.FormatInt(t.p.cfg.Now().UnixNano(), 36)
+	d.ctx, d.worker = ctx, t.p.worker()
 	d.stale.Store(true)
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -161,4 +161,9 @@ func (t *local) routed() *topic.Route {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.route
+}
+
+// worker is a name under which nobody else fetches.
+func (p *PubSub) worker() string {
+	return p.Peers.Self().Short() + "/" + strconv.FormatInt(p.cfg.Now().UnixNano(), 36) + "/" + strconv.FormatUint(p.workers.Add(1), 36)
 }
