@@ -13,21 +13,19 @@ import (
 
 // mail is a message that waits for its turn.
 type mail struct {
-	m      turn.Message
-	caller string
-	chain  chain
-	ctx    context.Context               // of the caller: a turn whose caller is gone by then is not begun
-	done   func(reply []byte, err error) // told once, under the actor's lock: it must not wait
-	code   *newCode                      // not a message: the agent is to run other code from here on
+	m       turn.Message
+	caller  string
+	chain   chain
+	ctx     context.Context               // of the caller: a turn whose caller is gone by then is not begun
+	done    func(reply []byte, err error) // told once, under the actor's lock: it must not wait
+	chained *chained                      // not nil: it is not begun if one before it failed
+	code    *newCode                      // not a message: the agent is to run other code from here on
 }
 
 // post puts a message into the mailbox. The caller holds mu.
 func (x *actor) put(m *mail) error {
 	if len(x.mail) >= x.a.cfg.Mailbox {
-		return &shoal.Error{
-			Kind: shoal.Overloaded, What: "agent " + x.genesis.Name, Why: fmt.Sprintf("%d messages wait for it", len(x.mail)),
-			Try: "try again later", RetryAfter: 100 * time.Millisecond,
-		}
+		return x.full()
 	}
 	if x.mustDie(m) {
 		return die(x.genesis.Name)
@@ -35,6 +33,14 @@ func (x *actor) put(m *mail) error {
 	x.mail = append(x.mail, m)
 	x.work()
 	return nil
+}
+
+// full says that too many messages wait.
+func (x *actor) full() error {
+	return &shoal.Error{
+		Kind: shoal.Overloaded, What: "agent " + x.genesis.Name, Why: fmt.Sprintf("%d messages wait for it", len(x.mail)),
+		Try: "try again later", RetryAfter: 100 * time.Millisecond,
+	}
 }
 
 // work has somebody process the mailbox. The caller holds mu.
@@ -109,12 +115,21 @@ func (x *actor) settled(index uint64) {
 // turn processes one message. The caller holds mu, which is given up while the agent's code runs.
 func (x *actor) turn(m *mail) {
 	x.remember(m)
+	succeeded := m.chained == nil
+	if !succeeded {
+		if m.chained.broken {
+			x.afterAll(m, nil, stopped())
+			return
+		}
+		defer func() { m.chained.broken = !succeeded }()
+	}
 	if m.ctx.Err() != nil {
 		m.done(nil, m.ctx.Err())
 		return
 	}
 	digest := turn.Digest(m.m.Method, m.m.Payload)
 	if done, err := x.seen(m, digest); done || err != nil {
+		succeeded = err == nil
 		if err != nil {
 			x.afterAll(m, nil, err)
 		}
@@ -146,6 +161,7 @@ func (x *actor) turn(m *mail) {
 			n.Turned(x.key, m.m.Method)
 		}
 	}):
+		succeeded = true
 		return
 	case err != nil:
 		x.afterAll(m, nil, err)
