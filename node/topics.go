@@ -50,6 +50,14 @@ func (a topicAgents) Create(ctx context.Context, name, code string, replicas int
 	return a.Resolve(ctx, c.Key)
 }
 
+func (a topicAgents) Series(ctx context.Context, agent, method string, list []pubsub.Request) (int, error) {
+	ones := make([]agents.One, len(list))
+	for i, r := range list {
+		ones[i] = agents.One{Payload: r.Payload, Request: r.Name, Begun: r.Begun}
+	}
+	return a.Agents.Series(ctx, agent, method, ones)
+}
+
 func (a topicAgents) Names(ctx context.Context, owner, prefix string) (list []pubsub.Named, err error) {
 	after := strings.TrimSuffix(prefix, ":") // the directory gives what comes after it; ':' follows the digits
 	for {

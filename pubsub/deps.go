@@ -13,6 +13,9 @@ import (
 // Agents is where topics and what is bound to them live.
 type Agents interface {
 	shoal.Agents
+	// Series has an agent process requests one after the other, and returns how many succeeded, and the error of the one after
+	// them, behind which nothing was begun.
+	Series(ctx context.Context, agent, method string, list []Request) (done int, err error)
 	// Create has an agent be born with native code. Exists: the name is taken.
 	Create(ctx context.Context, name, code string, replicas int) (shoal.Key, error)
 	// Resolve returns the key of a name, which it remembers for a while. NotFound: there is none.
@@ -26,6 +29,13 @@ type Agents interface {
 	Remove(ctx context.Context, name string) error
 	// Text is how an agent's key is written.
 	Text(key shoal.Key) string
+}
+
+// Request is one request of a series: its name, and when it was first made, in Unix milliseconds, as in shoal.CallRequest.
+type Request struct {
+	Payload []byte
+	Name    string
+	Begun   int64
 }
 
 // Named is an agent's name.

@@ -17,8 +17,8 @@ type tender struct {
 	stale  atomic.Bool // what is bound may be something else by now
 	ctx    context.Context
 	worker string
-	tries  atomic.Int64
-	limit  atomic.Int64 // nanoseconds of one delivery
+	tries  int
+	limit  time.Duration // of one delivery
 }
 
 // hand brings messages from one group's position on to the group: it fetches as many as may be under way, has each processed in
@@ -27,7 +27,8 @@ type tender struct {
 type hand struct {
 	d        *tender
 	consumer string
-	lanes    *lanes
+	group    *group
+	lanes    *lanes[*delivery]
 	ctx      context.Context
 	end      context.CancelFunc
 	wake     chan struct{}
@@ -44,7 +45,8 @@ type hand struct {
 func newHand(d *tender, consumer string) *hand {
 	h := &hand{d: d, consumer: consumer, wake: make(chan struct{}, 1), over: make(chan struct{}), under: map[uint64]bool{}, more: true}
 	h.ctx, h.end = context.WithCancel(d.ctx)
-	h.lanes = newLanes(h.ctx, d.t.p.cfg.Lanes, &d.t.p.work)
+	h.group = &group{t: d.t, consumer: consumer, limit: d.limit, tries: d.tries}
+	h.lanes = newLanes(h.ctx, d.t.p.cfg.Lanes, together, &d.t.p.work, h.process)
 	return h
 }
 
@@ -138,35 +140,32 @@ func (h *hand) take() (ack []uint64, fail []topic.Failure, limit int) {
 func (h *hand) begin(list []topic.Delivery) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g := h.group()
+	g := h.routed()
 	for i := range list {
 		m := &list[i]
 		if h.under[m.Offset] {
 			continue
 		}
-		h.under[m.Offset] = true
 		n++
-		if h.consumer == castConsumer {
-			h.lanes.put("cast", func() { h.done(m, h.cast(m)) })
-			continue
+		d := &delivery{m: m, done: func(err error) { h.done(m, err) }}
+		lane := "cast"
+		if h.consumer != castConsumer {
+			if g != nil {
+				d.members, lane = g.Pick(&m.Message, m.Letter())
+			}
+			if len(d.members) == 0 { // not for this group
+				h.ack = append(h.ack, m.Offset)
+				continue
+			}
 		}
-		var members []*topic.Member
-		lane := ""
-		if g != nil {
-			members, lane = g.Pick(&m.Message, m.Letter())
-		}
-		if len(members) == 0 { // not for this group
-			delete(h.under, m.Offset)
-			h.ack = append(h.ack, m.Offset)
-			continue
-		}
-		h.lanes.put(lane, func() { h.done(m, h.process(m)) })
+		h.under[m.Offset] = true
+		h.lanes.put(lane, d)
 	}
 	return n
 }
 
-// group is what is bound, as last heard; nil: nothing is any more.
-func (h *hand) group() *topic.Group {
+// routed is what is bound, as last heard; nil: nothing is any more.
+func (h *hand) routed() *topic.Group {
 	for _, g := range h.d.t.routed().Groups {
 		if g.Consumer == h.consumer {
 			return g
@@ -175,32 +174,14 @@ func (h *hand) group() *topic.Group {
 	return nil
 }
 
-// process has a message processed, however often it must be tried. An error says that it is given up.
-func (h *hand) process(m *topic.Delivery) error {
-	t := h.d.t
-	for try := max(m.Try, 1); ; try++ {
-		g := h.group()
-		if g == nil {
-			return h.ctx.Err()
-		}
-		members, _ := g.Pick(&m.Message, m.Letter())
-		if len(members) == 0 {
-			return nil
-		}
-		_, err := t.p.deliver(h.ctx, members, &delivery{
-			t: t, m: &m.Message, consumer: h.consumer, begun: m.Begun, limit: time.Duration(h.d.limit.Load()),
-		})
-		if err == nil || h.ctx.Err() != nil {
-			return h.ctx.Err()
-		}
-		if int64(try) >= h.d.tries.Load() {
-			return err
-		}
-		select {
-		case <-time.After(backoff(try)):
-		case <-h.ctx.Done():
-			return h.ctx.Err()
-		}
+// process delivers messages of one lane.
+func (h *hand) process(list []*delivery) {
+	if h.consumer != castConsumer {
+		h.group.all(h.ctx, list)
+		return
+	}
+	for _, d := range list {
+		d.done(h.cast(d.m))
 	}
 }
 
@@ -209,12 +190,7 @@ func (h *hand) done(m *topic.Delivery, err error) {
 	if h.ctx.Err() != nil {
 		return // whoever goes on delivers it again
 	}
-	t := h.d.t
-	if err != nil {
-		t.failed(err)
-	} else {
-		t.count(func(c *Counts) { c.Delivered++ })
-	}
+	h.d.t.delivered(err)
 	h.mu.Lock()
 	delete(h.under, m.Offset)
 	if err != nil {

@@ -5,44 +5,42 @@ import (
 	"sync"
 )
 
-// lanes runs work, that of one lane one after the other in the order in which it came, that of different lanes at the same
-// time, so much at most.
-type lanes struct {
-	most int
-	ctx  context.Context // ends all: what has not begun then never does
-	work *sync.WaitGroup
+// lanes has things done, those of one lane one after the other in the order in which they came, those of different lanes at
+// the same time, so much at most. What waits in one lane is done together.
+type lanes[T any] struct {
+	most     int // lanes at the same time
+	together int // things of one lane
+	ctx      context.Context
+	work     *sync.WaitGroup
+	do       func(list []T) // not called any more when ctx has ended
 
 	mu      sync.Mutex
-	busy    map[string][]func() // what waits in each lane in which something is under way
-	ready   []ready             // may run as soon as there is room
+	busy    map[string][]T // what waits in each lane in which something is under way
+	ready   []run[T]       // may be done as soon as there is room
 	running int
 }
 
-type ready struct {
+type run[T any] struct {
 	lane string
-	f    func()
+	list []T
 }
 
-func newLanes(ctx context.Context, most int, work *sync.WaitGroup) *lanes {
-	return &lanes{most: most, ctx: ctx, work: work, busy: map[string][]func(){}}
+func newLanes[T any](ctx context.Context, most, together int, work *sync.WaitGroup, do func([]T)) *lanes[T] {
+	return &lanes[T]{most: most, together: together, ctx: ctx, work: work, do: do, busy: map[string][]T{}}
 }
 
-// put has f run. Lane "": in no order.
-func (l *lanes) put(lane string, f func()) {
+// put has a thing done. Lane "": in no order, and alone.
+func (l *lanes[T]) put(lane string, thing T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lane != "" {
 		if queue, busy := l.busy[lane]; busy {
-			l.busy[lane] = append(queue, f)
+			l.busy[lane] = append(queue, thing)
 			return
 		}
 		l.busy[lane] = nil
 	}
-	l.begin(ready{lane, f})
-}
-
-// begin runs r, or has it wait for room. The lock is held.
-func (l *lanes) begin(r ready) {
+	r := run[T]{lane, []T{thing}}
 	if l.running >= l.most {
 		l.ready = append(l.ready, r)
 		return
@@ -52,16 +50,17 @@ func (l *lanes) begin(r ready) {
 }
 
 // run does r, and what comes after it, until there is nothing.
-func (l *lanes) run(r ready) {
+func (l *lanes[T]) run(r run[T]) {
 	for {
 		if l.ctx.Err() == nil {
-			r.f()
+			l.do(r.list)
 		}
 		l.mu.Lock()
 		if r.lane != "" {
 			if queue := l.busy[r.lane]; len(queue) > 0 {
-				l.busy[r.lane] = queue[1:]
-				l.ready = append(l.ready, ready{r.lane, queue[0]}) // behind those that wait longer
+				n := min(len(queue), l.together)
+				l.busy[r.lane] = queue[n:]
+				l.ready = append(l.ready, run[T]{r.lane, queue[:n:n]}) // behind those that wait longer
 			} else {
 				delete(l.busy, r.lane)
 			}

@@ -154,12 +154,13 @@ func (t *local) release(size int) {
 // dispatch puts a message, for which room was reserved, into the lanes of all who are to have it. The lock is held.
 func (t *local) dispatch(route *topic.Route, m topic.Message) {
 	letter := m.Letter()
-	left := 1 // this one
+	left, size := 1, m.Size() // this one
 	done := func() {
 		if left--; left == 0 {
-			t.release(m.Size())
+			t.release(size)
 		}
 	}
+	d := &topic.Delivery{Message: m, Try: 1, Begun: m.At}
 	for _, g := range route.Groups {
 		if g.Mode == topic.Ask {
 			continue
@@ -170,22 +171,20 @@ func (t *local) dispatch(route *topic.Route, m topic.Message) {
 		}
 		l := t.groups[g.Consumer]
 		if l == nil {
-			l = newLanes(t.p.life, t.p.cfg.Lanes, &t.p.work)
+			to := &group{t: t, consumer: g.Consumer, tries: fastTries}
+			l = newLanes(t.p.life, t.p.cfg.Lanes, together, &t.p.work, func(list []*delivery) { to.all(t.p.life, list) })
 			t.groups[g.Consumer] = l
 		}
 		left++
-		l.put(lane, func() {
-			_, err := t.p.deliver(t.p.life, members, &delivery{t: t, m: &m, consumer: g.Consumer, begun: m.At})
-			if err != nil {
-				t.failed(err)
-			}
+		l.put(lane, &delivery{m: d, members: members, done: func(err error) {
+			t.delivered(err)
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			if err == nil {
-				t.counts.Delivered++
-			}
 			done()
-		})
+		}})
 	}
 	done()
 }
+
+// fastTries is how often a message of a fast topic is brought to what is bound before it is given up.
+const fastTries = 2

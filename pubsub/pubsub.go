@@ -39,9 +39,9 @@ type local struct {
 	kind    kind
 	used    time.Time
 	route   *topic.Route
-	groups  map[string]*lanes // fast: what this node's messages wait in, by consumer
-	waiting int               // fast: bytes of messages that wait
-	room    chan struct{}     // closed when fewer wait; nil: nobody asked
+	groups  map[string]*lanes[*delivery] // fast: what this node's messages wait in, by consumer
+	waiting int                          // fast: bytes of messages that wait
+	room    chan struct{}                // closed when fewer wait; nil: nobody asked
 	counts  Counts
 	tender  *tender
 	news    chan struct{} // closed when a message was appended, as far as this node hears of it
@@ -144,7 +144,7 @@ func (p *PubSub) at(key shoal.Key) *local {
 	defer p.mu.Unlock()
 	t := p.topics[key]
 	if t == nil {
-		t = &local{p: p, key: key, text: p.Agents.Text(key), groups: map[string]*lanes{}, news: make(chan struct{})}
+		t = &local{p: p, key: key, text: p.Agents.Text(key), groups: map[string]*lanes[*delivery]{}, news: make(chan struct{})}
 		t.in = &gather{life: p.life, work: &p.work, append: t.appendLog}
 		p.topics[key] = t
 	}
@@ -227,8 +227,12 @@ func (t *local) count(f func(c *Counts)) {
 	f(&t.counts)
 }
 
-// failed notes a delivery that was given up.
-func (t *local) failed(err error) {
+// delivered notes what came of a delivery.
+func (t *local) delivered(err error) {
+	if err == nil {
+		t.count(func(c *Counts) { c.Delivered++ })
+		return
+	}
 	t.count(func(c *Counts) { c.Failed, c.Why = c.Failed+1, err.Error() })
 	t.p.cfg.Log.Debug("topic: a delivery is given up", "topic", t.text, "err", err)
 }

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -107,14 +108,7 @@ func (d *tender) look(hands map[string]*hand) (ok bool) {
 		return false
 	}
 	kind := t.know(v)
-	d.tries.Store(int64(v.Tries))
-	if v.Tries == 0 {
-		d.tries.Store(topic.DefaultTries)
-	}
-	d.limit.Store(int64(max(v.AckWait, 0)))
-	if v.AckWait == 0 {
-		d.limit.Store(int64(topic.DefaultAckWait))
-	}
+	d.tries, d.limit = cmp.Or(v.Tries, topic.DefaultTries), cmp.Or(v.AckWait, topic.DefaultAckWait)
 	var names []string
 	if kind == fast {
 		names = []string{castConsumer}
