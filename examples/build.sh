@@ -14,7 +14,7 @@ for name in cat fail grep hello wordcount wordsum; do
   clang $flags -msimd128 -mbulk-memory $link -o "$out/$name.wasm" "$name/main.c"
 done
 clang $flags -I../sdk/c $link -o "$out/ask.wasm" ask/main.c
-for name in classify counterc readerc tally; do
+for name in classify counterc ledger readerc tally; do
   clang $flags -mexec-model=reactor -I../sdk/c -Wl,--strip-all,--stack-first -o "$out/$name.wasm" "$name/main.c"
 done
 if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then

@@ -31,6 +31,7 @@ func List() []Example {
 		{Name: "grep", About: "grep TEXT [PATH...]: prints the lines of /data that contain TEXT"},
 		{Name: "hello", About: "hello [NAME...]: greets"},
 		{Name: "kv", About: "kv: an agent that is a map; methods get, put, swap (compare-and-swap), delete, list"},
+		{Name: "ledger", About: "ledger: an agent that checks numbered messages of a topic; methods take, report, last KEY"},
 		{Name: "lock", About: "lock: an agent that lends locks with fencing tokens; methods acquire, renew, release, holder"},
 		{Name: "membership", About: "membership: an agent that knows who is there; methods join, beat, leave, view, history, watch"},
 		{Name: "primes", About: "primes: a long computation in parts, that goes on elsewhere; methods start N, progress, stop"},

@@ -47,6 +47,16 @@ func stories() []story {
 			m put -> !the first line must be a key
 			m? put c|1 -> !reads only
 			m? list -> b`},
+		{"ledger", "l", `
+			l take a 1 ->
+			l take a 2|b 1| ->
+			l? last a -> 2
+			l take a 2 ->
+			l take b 4 ->
+			l? report -> {"taken":4,"again":1,"left_out":2}
+			l take a 3|x -> !lines of a key
+			l take a -1 -> !from 1 on
+			l? last a -> 2`},
 		{"lock", "l", `
 			l? holder a -> free
 			l acquire a|ann|1000 -> token 1
