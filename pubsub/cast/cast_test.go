@@ -29,10 +29,10 @@ func TestNodeAlone(t *testing.T) {
 			t.Errorf("it was not filled in: %+v", m)
 		}
 		time.Sleep(time.Second)
-		if e := r.got[len(r.got)-2]; e.Key != "k" || e.Trace != "t" || string(e.Body) != "m9" || e.At != list[0].At {
+		if e := r.events()[len(r.events())-2]; e.Key != "k" || e.Trace != "t" || string(e.Body) != "m9" || e.At != list[0].At {
 			t.Errorf("came as %+v", e.Message)
 		}
-		if e := r.got[len(r.got)-1]; e.Data != "bafy" || e.Body != nil {
+		if e := r.events()[len(r.events())-1]; e.Data != "bafy" || e.Body != nil {
 			t.Errorf("came as %+v", e.Message)
 		}
 		if s := n.Stats(key); s.Published != 10 || s.Locals != 2 || s.Lost != 0 {
@@ -91,10 +91,10 @@ func TestLateSubscriberBeginsWithWhatIsRecent(t *testing.T) {
 		time.Sleep(time.Second)
 		r := b.read(t, Start{Recent: true})
 		time.Sleep(time.Second)
-		if len(r.got) < 10 || len(r.got) > 900 || r.got[0].Gap != nil {
-			t.Fatalf("%d came", len(r.got))
+		if len(r.events()) < 10 || len(r.events()) > 900 || r.events()[0].Gap != nil {
+			t.Fatalf("%d came", len(r.events()))
 		}
-		r.expect(t, a, r.got[0].Seq, 1000)
+		r.expect(t, a, r.events()[0].Seq, 1000)
 	})
 }
 
@@ -121,11 +121,11 @@ func TestCutOff(t *testing.T) {
 					rb.expect(t, a, 1, 1010)
 					return
 				}
-				if rb.bad != "" || rb.next[fmt.Sprint(a.id, rb.got[0].Epoch)] != 1011 {
-					t.Error(rb.bad, rb.next)
+				if rb.wrong() != "" || rb.upTo(a) != 1011 {
+					t.Error(rb.wrong(), rb.upTo(a))
 				}
 				gaps := 0
-				for _, e := range rb.got {
+				for _, e := range rb.events() {
 					if e.Gap != nil {
 						gaps++
 						if e.Gap.From != 11 || e.Gap.Publisher != string(a.id) {
@@ -152,8 +152,8 @@ func TestPublisherStartsAnew(t *testing.T) {
 		a.up()
 		a.say(t, 7)
 		time.Sleep(10 * time.Second)
-		if r.bad != "" || len(r.got) != 17 || r.got[16].Seq != 7 || r.got[10].Seq != 1 || r.got[10].Epoch <= r.got[9].Epoch {
-			t.Errorf("%d came; %s", len(r.got), r.bad)
+		if r.wrong() != "" || len(r.events()) != 17 || r.events()[16].Seq != 7 || r.events()[10].Seq != 1 || r.events()[10].Epoch <= r.events()[9].Epoch {
+			t.Errorf("%d came; %s", len(r.events()), r.wrong())
 		}
 	})
 }
@@ -197,11 +197,11 @@ func TestSlowReader(t *testing.T) {
 		time.Sleep(time.Second)
 		a.say(t, 1)
 		time.Sleep(time.Second)
-		if r.bad != "" {
-			t.Error(r.bad)
+		if r.wrong() != "" {
+			t.Error(r.wrong())
 		}
 		gaps := map[string]uint64{}
-		for _, e := range r.got {
+		for _, e := range r.events() {
 			if e.Gap != nil {
 				gaps[e.Gap.Publisher] += e.Gap.To - e.Gap.From + 1
 			}
@@ -210,7 +210,7 @@ func TestSlowReader(t *testing.T) {
 			t.Errorf("gaps %v", gaps)
 		}
 		for _, n := range []*node{a, c} {
-			if next := r.next[fmt.Sprint(n.id, n.epochOf())]; next != n.Stats(key).Published+1 {
+			if next := r.upTo(n); next != n.Stats(key).Published+1 {
 				t.Errorf("of %s it is at %d", n.id, next)
 			}
 		}

@@ -339,6 +339,26 @@ func (r *reader) see(e Event) {
 	r.got = append(r.got, e)
 }
 
+func (r *reader) events() []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
+// wrong says what came as it may not.
+func (r *reader) wrong() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bad
+}
+
+// upTo is what is due next of a node.
+func (r *reader) upTo(n *node) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next[fmt.Sprint(string(n.id), n.have(key).epoch)]
+}
+
 // expect checks that messages from..to of a node came once each and in order, without gaps.
 func (r *reader) expect(t *testing.T, n *node, from, to uint64) {
 	t.Helper()
