@@ -199,6 +199,19 @@ func (a *agent) join(p topic.Presence, now time.Time) *topic.View {
 	return v
 }
 
+type keyed = shoal.Key
+
+func newAgent() *agent { return &agent{until: map[topic.Presence]time.Time{}} }
+
+func newNet() *shoaltest.Network { return shoaltest.NewNetwork() }
+
+// told is how many envelopes were said.
+func (m *mesh) told() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.said
+}
+
 // mesh is gossip that loses, doubles and reorders.
 type mesh struct {
 	rand      *rand.Rand
@@ -209,7 +222,6 @@ type mesh struct {
 	ears  map[string]map[shoal.PeerID]*ear
 	said  int
 	bytes int
-	life  context.Context
 	cut   map[shoal.PeerID]bool
 }
 
