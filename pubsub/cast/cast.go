@@ -111,7 +111,7 @@ func (c *Cast) have(key shoal.Key) *line {
 
 // line returns a topic, which is in use from now on.
 func (c *Cast) line(key shoal.Key) (*line, error) {
-	if l := c.have(key); l != nil {
+	if l := c.have(shoal.Key(key)); l != nil {
 		return l, nil
 	}
 	c.mu.Lock()

@@ -19,16 +19,16 @@ const (
 type (
 	// follow asks a publisher for its messages, from one on, as long as the stream stands. pull asks for some of them, once.
 	follow struct {
-		Key   shoal.Key `cbor:"k"`
-		Epoch uint64    `cbor:"e,omitempty"` // 0: whichever it is
-		Next  uint64    `cbor:"n,omitempty"` // of that epoch; of another: from the first on; 0 and neither of the following: those to come
-		Whole bool      `cbor:"w,omitempty"` // from the first on
-		Old   bool      `cbor:"o,omitempty"` // those that are kept, made at Since or later
-		Since int64     `cbor:"s,omitempty"` // Unix milliseconds
+		Key   []byte `cbor:"k"`
+		Epoch uint64 `cbor:"e,omitempty"` // 0: whichever it is
+		Next  uint64 `cbor:"n,omitempty"` // of that epoch; of another: from the first on; 0 and neither of the following: those to come
+		Whole bool   `cbor:"w,omitempty"` // from the first on
+		Old   bool   `cbor:"o,omitempty"` // those that are kept, made at Since or later
+		Since int64  `cbor:"s,omitempty"` // Unix milliseconds
 	}
 	// heads asks how far a publisher is with some topics.
 	heads struct {
-		Keys []shoal.Key `cbor:"k"`
+		Keys [][]byte `cbor:"k"`
 	}
 	// head is a frame without messages for each; empty: it does not publish to that topic.
 	headsAnswer struct {
@@ -73,7 +73,7 @@ func (c *Cast) onFollow(ctx context.Context, from shoal.PeerID, b []byte, st sho
 	if err := wire.Unmarshal("question about a topic", b, &q); err != nil {
 		return err
 	}
-	l := c.have(q.Key)
+	l := c.have(shoal.Key(q.Key))
 	if l == nil {
 		return silent()
 	}
@@ -141,14 +141,14 @@ func (l *line) ends() bool {
 
 // appendFrame appends a frame, preceded by its length, as wire.AppendFrame would.
 func appendFrame(b []byte, f *frame) []byte {
-	const room = 4 // for the length
+	const room = 3 // for the length of a frame of 16 KiB and more
 	at := len(b)
 	b = f.append(append(b, make([]byte, room)...))
 	n := len(b) - at - room
 	var head [binary.MaxVarintLen64]byte
 	k := binary.PutUvarint(head[:], uint64(n))
 	copy(b[at+room-k:], head[:k])
-	if k < room { // shorter: only small frames are moved
+	if k < room {
 		b = append(b[:at], b[at+room-k:]...)
 	}
 	return b
@@ -160,7 +160,7 @@ func (c *Cast) onPull(_ context.Context, _ shoal.PeerID, b []byte) ([]byte, erro
 	if err := wire.Unmarshal("question about a topic", b, &q); err != nil {
 		return nil, err
 	}
-	l := c.have(q.Key)
+	l := c.have(shoal.Key(q.Key))
 	if l == nil {
 		return nil, silent()
 	}
@@ -185,7 +185,7 @@ func (c *Cast) onHeads(_ context.Context, _ shoal.PeerID, b []byte) ([]byte, err
 	}
 	a := headsAnswer{Heads: make([][]byte, len(q.Keys))}
 	for i, key := range q.Keys {
-		if l := c.have(key); l != nil {
+		if l := c.have(shoal.Key(key)); l != nil {
 			l.mu.Lock()
 			if l.publishing {
 				f := l.bare(l.ring.next)

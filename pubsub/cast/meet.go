@@ -17,7 +17,7 @@ const (
 
 // hello tells a node that subscribes of one that publishes.
 type hello struct {
-	Key  shoal.Key      `cbor:"k"`
+	Key  []byte         `cbor:"k"`
 	Who  topic.Presence `cbor:"w"`
 	Turn uint64         `cbor:"t,omitempty"` // as in a frame
 }
@@ -98,7 +98,7 @@ func (l *line) greet(_ context.Context, v *topic.View) {
 	if done {
 		return
 	}
-	b := wire.Marshal(hello{Key: l.key, Who: who, Turn: turn})
+	b := wire.Marshal(hello{Key: []byte(l.key), Who: who, Turn: turn})
 	for i, s := range v.Subs {
 		if string(s.Peer) == l.c.self || i >= topic.Shown {
 			continue
@@ -122,7 +122,7 @@ func (c *Cast) onHello(_ context.Context, from shoal.PeerID, b []byte) ([]byte, 
 	if h.Who.Peer != from || !h.Who.Publishes {
 		return nil, shoal.E(shoal.Invalid, "word of a publisher", "it is of another node", "")
 	}
-	if l := c.have(h.Key); l != nil {
+	if l := c.have(shoal.Key(h.Key)); l != nil {
 		l.mu.Lock()
 		l.meet([]topic.Presence{h.Who}, Start{})
 		if s := l.sources[from]; s != nil && s.life != nil && s.life.epoch == h.Who.Epoch && h.Turn > s.turn {
@@ -256,7 +256,7 @@ func (c *Cast) compareWith(ctx context.Context, p shoal.PeerID) {
 	for _, l := range c.all() {
 		l.mu.Lock()
 		if s := l.sources[p]; s != nil && s.gossip() && s.life != nil {
-			q.Keys = append(q.Keys, l.key)
+			q.Keys = append(q.Keys, []byte(l.key))
 			lines = append(lines, l)
 			s.heard = c.cfg.Now() // one question is enough
 		}

@@ -35,7 +35,7 @@ func (r *ring) add(m *topic.Message, self string) (grown int) {
 		s = r.segments[n-1]
 	}
 	if s == nil || cap(s.buf)-len(s.buf) < size || len(s.ends) >= maxMessages {
-		grown = max(size, min(max(r.bytes, leastSegment), mostSegment))
+		grown = max(size, min(max(r.bytes/4, leastSegment), mostSegment))
 		s = &segment{first: r.next, buf: make([]byte, 0, grown)}
 		r.segments = append(r.segments, s)
 		r.bytes += grown

@@ -109,7 +109,7 @@ func (s *source) follow(ctx context.Context) error {
 	if s.life != nil {
 		q = follow{Epoch: s.life.epoch, Next: s.life.next}
 	}
-	q.Key = l.key
+	q.Key = []byte(l.key)
 	l.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -278,7 +278,7 @@ func (s *source) pull(ctx context.Context) {
 			l.mu.Unlock()
 			return
 		}
-		q := follow{Key: l.key, Epoch: s.life.epoch, Next: s.life.next}
+		q := follow{Key: []byte(l.key), Epoch: s.life.epoch, Next: s.life.next}
 		l.mu.Unlock()
 		f, err := l.ask(ctx, s.peer, q)
 		l.mu.Lock()

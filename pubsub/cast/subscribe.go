@@ -150,7 +150,7 @@ func (l *line) join(ctx context.Context, start Start) error {
 // backlog fetches what a publisher that this node hears already still has from before upTo.
 func (s *Subscription) backlog(ctx context.Context, p shoal.PeerID, of *life, upTo uint64, start Start) {
 	l := s.l
-	q := follow{Key: l.key, Old: true, Since: start.since()}
+	q := follow{Key: []byte(l.key), Old: true, Since: start.since()}
 	for {
 		var f frame
 		if string(p) == l.c.self {
@@ -166,7 +166,7 @@ func (s *Subscription) backlog(ctx context.Context, p shoal.PeerID, of *life, up
 		if f.Epoch != of.epoch || f.Count == 0 || f.First >= upTo {
 			return
 		}
-		q = follow{Key: l.key, Epoch: f.Epoch, Next: f.First + uint64(f.Count)}
+		q = follow{Key: []byte(l.key), Epoch: f.Epoch, Next: f.First + uint64(f.Count)}
 		l.mu.Lock()
 		s.back = append(s.back, block{life: of, first: f.First, count: min(uint64(f.Count), upTo-f.First), b: f.Body})
 		l.mu.Unlock()
