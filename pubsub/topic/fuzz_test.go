@@ -13,7 +13,10 @@ import (
 	"github.com/shoal-fabric/shoal/wire"
 )
 
-// seeds of the fuzzer: each is several messages, as steps reads them.
+// fuzzed are the topics that are sent anything.
+var fuzzed = []Definition{{Durable: true, Tries: 1, RetainBytes: 1 << 20, Retain: time.Second}, {}}
+
+// corpus are the first inputs: each says which topic it is for, and several messages.
 func corpus() (out [][]byte) {
 	step := func(method string, v any) []byte {
 		payload, raw := v.([]byte)
@@ -24,9 +27,9 @@ func corpus() (out [][]byte) {
 		return append([]byte{byte(i), 3, byte(len(payload) >> 8), byte(len(payload))}, payload...)
 	}
 	c := (&Binding{ID: (&Binding{Kind: Agent, To: "a", Method: "m", Mode: Each}).id(), Mode: Each}).Consumer()
-	for _, d := range []Definition{{Durable: true, Tries: 1, RetainBytes: 1 << 20, Retain: time.Second}, {}} {
+	for i := range fuzzed {
 		out = append(out, slices.Concat(
-			step("define", d), step("bind", Binding{Kind: Agent, To: "a", Method: "m", Mode: Each}),
+			[]byte{byte(i)}, step("bind", Binding{Kind: Agent, To: "a", Method: "m", Mode: Each}),
 			step("append", Append{[]Message{{Body: []byte("b"), Key: "k"}, {Data: "d"}}}), step("publish", []byte("body")),
 			step("fetch", Fetch{Consumer: c, Worker: "w", Limit: 9}), step("fetch", Fetch{Consumer: c, Worker: "v", Over: true, Ack: []uint64{1, 9}, Limit: 9, Fail: []Failure{{Offset: 2, Why: "w", Final: true}}}),
 			step("dead", Read{Consumer: c}), step("resend", Resend{Consumer: c}), step("fetch", Fetch{Consumer: c, Worker: "v", Limit: 9}),
@@ -67,7 +70,13 @@ func FuzzTurn(f *testing.F) {
 			return nil
 		}
 		methods := append(Behaviour{}.Methods(), "none")
-		for len(b) >= 4 {
+		if len(b) == 0 {
+			return
+		}
+		if err := turn("define", "peer", wire.Marshal(fuzzed[int(b[0])%len(fuzzed)]), false); err != nil {
+			t.Fatal(err)
+		}
+		for b = b[1:]; len(b) >= 4; {
 			method, how, n := methods[int(b[0])%len(methods)], b[1], int(b[2])<<8|int(b[3])
 			payload := bytes.Clone(b[4:min(len(b), 4+n)])
 			b = b[min(len(b), 4+n):]

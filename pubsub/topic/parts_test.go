@@ -205,9 +205,9 @@ func TestPresencesAreBounded(t *testing.T) {
 	r := rand.New(rand.NewPCG(*seed, 2))
 	for i := range MaxPresent {
 		w.must("join", Presence{Peer: shoal.PeerID(fmt.Sprintf("%08x", r.Uint32())), Epoch: uint64(i)}, nil)
-		if i < 2*maxShown {
-			w.must("join", Presence{Peer: shoal.PeerID(fmt.Sprint("p", i)), Epoch: 1, Publishes: true}, nil)
-		}
+	}
+	for i := range maxShown + 100 {
+		w.must("join", Presence{Peer: shoal.PeerID(fmt.Sprint("p", i)), Epoch: 1, Publishes: true}, nil)
 	}
 	var v View
 	w.must("view", nil, &v)
@@ -219,7 +219,9 @@ func TestPresencesAreBounded(t *testing.T) {
 	rounds := 0
 	for ; rounds < 2*MaxPresent && len(w.kept.Keys("s"))+len(w.kept.Keys("p")) > 40; rounds++ { // some stay, and those are enough
 		w.must("join", Presence{Peer: shoal.PeerID(fmt.Sprintf("%08x", r.Uint32())), Epoch: 1}, nil)
-		w.must("join", Presence{Peer: shoal.PeerID(fmt.Sprint("p", r.IntN(maxShown))), Epoch: 1, Publishes: true}, nil)
+		if rounds%8 == 0 {
+			w.must("join", Presence{Peer: shoal.PeerID(fmt.Sprint("p", r.IntN(maxShown))), Epoch: 1, Publishes: true}, nil)
+		}
 		if rounds%10 == 0 {
 			w.now = w.now.Add(Lease)
 		}
