@@ -139,8 +139,11 @@ func (x *actor) turn(m *mail) {
 	case err == nil && x.propose(e, func(err error) {
 		if err != nil {
 			m.done(nil, err)
-		} else {
-			m.done(reply, nil)
+			return
+		}
+		m.done(reply, nil)
+		if n, ok := x.a.native(x.program); ok && n.Turned != nil {
+			n.Turned(x.key, m.m.Method)
 		}
 	}):
 		return

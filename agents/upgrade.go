@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -56,8 +57,8 @@ func (a *Agents) Upgrade(ctx context.Context, agent, code string) (*Upgraded, er
 	if err != nil {
 		return nil, err
 	}
-	if s.Code == DirectoryCode {
-		return nil, shoal.E(shoal.Refused, what, "it is an owner's directory, whose code comes with the node", "upgrade the nodes")
+	if strings.HasPrefix(s.Code, NativeCode) {
+		return nil, shoal.E(shoal.Refused, what, "its code, "+s.Code+", comes with the node", "upgrade the nodes")
 	}
 	if s.Code == code {
 		return nil, shoal.E(shoal.Exists, what, "it runs this code already", "")
