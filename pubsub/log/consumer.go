@@ -62,11 +62,14 @@ func (c *Cursor) Floor() uint64 {
 }
 
 // Pending is how many were delivered and are not settled.
-func (c *Cursor) Pending() (n uint64) {
-	for _, list := range [][]run{c.Runs, c.Again} {
-		for i := range list {
-			n += list[i].N
-		}
+func (c *Cursor) Pending() uint64 { return count(c.Runs) + count(c.Again) }
+
+// GivenUp is how many were given up and are not to be delivered again.
+func (c *Cursor) GivenUp() int { return c.Dead - int(count(c.Again)) }
+
+func count(list []run) (n uint64) {
+	for i := range list {
+		n += list[i].N
 	}
 	return n
 }

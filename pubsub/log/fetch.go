@@ -24,12 +24,13 @@ type Failure struct {
 	Why    string
 	After  int64 // milliseconds until it is delivered again
 	Final  bool  // it is given up at once
+	Back   bool  // it was not tried: the delivery does not count
 }
 
 // Settle is what a worker tells and asks.
 type Settle struct {
 	Worker string
-	Over   bool // what other workers have is free, as if it had not been delivered
+	Over   bool // what other workers have is free, as if it had not been delivered; nothing is waited for
 	Ack    []uint64
 	Fail   []Failure
 	Limit  int // entries to deliver; 0: none
@@ -43,16 +44,22 @@ type Given struct {
 	Begun int64 // of its first delivery, Unix milliseconds
 }
 
-// Fetch settles entries and delivers others: what is due again first, in order, then what is new, in order. due is when something
-// may be had again, Unix milliseconds, if nothing is appended; 0: never.
-func (l *Log) Fetch(c *Cursor, q Settle) (list []Given, due int64, err error) {
+// Fetched is what a worker gets.
+type Fetched struct {
+	Given []Given
+	Died  []uint64 // offsets of what was given up in this turn
+	Due   int64    // when something may be had again if nothing is appended, Unix milliseconds; 0: never
+}
+
+// Fetch settles entries and delivers others: what is due again first, in order, then what is new, in order.
+func (l *Log) Fetch(c *Cursor, q Settle) (out Fetched, err error) {
 	switch {
 	case len(q.Worker) > MaxWorker || q.Worker == "" && q.Limit > 0:
-		return nil, 0, shoal.E(shoal.Invalid, "fetch", fmt.Sprintf("a worker's name of %d bytes: it has 1 to %d", len(q.Worker), MaxWorker), "")
+		return out, shoal.E(shoal.Invalid, "fetch", fmt.Sprintf("a worker's name of %d bytes: it has 1 to %d", len(q.Worker), MaxWorker), "")
 	case len(q.Ack)+len(q.Fail) > MaxSettle:
-		return nil, 0, shoal.E(shoal.Invalid, "fetch", fmt.Sprintf("%d entries are settled at once, and %d is the limit", len(q.Ack)+len(q.Fail), MaxSettle), "")
+		return out, shoal.E(shoal.Invalid, "fetch", fmt.Sprintf("%d entries are settled at once, and %d is the limit", len(q.Ack)+len(q.Fail), MaxSettle), "")
 	case q.Limit < 0:
-		return nil, 0, shoal.E(shoal.Invalid, "fetch", "a limit below zero", "")
+		return out, shoal.E(shoal.Invalid, "fetch", "a limit below zero", "")
 	}
 	f := &fetching{l: l, c: c, q: q, left: min(q.Limit, MaxFetch), bytes: q.Bytes}
 	if f.bytes <= 0 || f.bytes > MaxBudget {
@@ -60,22 +67,21 @@ func (l *Log) Fetch(c *Cursor, q Settle) (list []Given, due int64, err error) {
 	}
 	f.missed()
 	if q.Over {
-		f.over(c.Runs)
-		f.over(c.Again)
+		c.Runs, c.Again = f.over(c.Runs), f.over(c.Again)
 	}
 	if err := f.settle(); err != nil {
-		return nil, 0, err
+		return out, err
 	}
 	if q.Limit > 0 {
 		if err := f.deliver(); err != nil {
-			return nil, 0, err
+			return out, err
 		}
 	}
 	if f.changed || c.Used+fresh < l.now {
 		c.Used = l.now
 		err = l.Keep(c)
 	}
-	return f.out, f.due(), err
+	return Fetched{f.out, f.dead, f.due()}, err
 }
 
 type fetching struct {
@@ -84,7 +90,7 @@ type fetching struct {
 	q       Settle
 	left    int // entries that may be delivered yet
 	bytes   int
-	died    int // entries given up, and bytes of them
+	dead    []uint64 // what was given up, and how many bytes of it were copied
 	buried  int
 	more    bool // there is more that may be had now
 	changed bool
@@ -109,15 +115,23 @@ func (f *fetching) missed() {
 	}
 }
 
-func (f *fetching) over(list []run) {
-	for i := range list {
-		if r := &list[i]; r.Worker != "" && r.Worker != f.q.Worker {
+// over makes all due: a worker that takes over gets what is not settled before what is new, and in order.
+func (f *fetching) over(list []run) []run {
+	var out []run
+	for _, r := range list {
+		if r.Worker != "" && r.Worker != f.q.Worker {
 			if r.Due > f.l.now {
 				r.Try = max(0, r.Try-1)
 			}
-			r.Worker, r.Due, f.changed = "", 0, true
+			r.Worker = ""
 		}
+		if r.Worker == "" {
+			r.Due = 0
+		}
+		out = join(out, r)
 	}
+	f.changed = f.changed || !slices.Equal(list, out)
+	return out
 }
 
 // verdict is what becomes of an entry: it is acknowledged, or has failed.
@@ -203,8 +217,13 @@ func join(list []run, r run) []run {
 
 func (f *fetching) failed(out []run, one run, v *Failure, again bool) ([]run, error) {
 	one.Worker, one.Due = "", f.l.now+min(max(0, v.After), MaxAfter)
+	if v.Back && !v.Final {
+		one.Try = max(0, one.Try-1)
+		return join(out, one), nil
+	}
 	if v.Final || one.Try >= f.l.rules.Tries {
 		if again { // the copy is there still
+			f.dead = append(f.dead, one.From)
 			return out, f.l.blame(f.c, one, v.Why)
 		}
 		if n, err := f.die(one, v.Why); n > 0 || err != nil {
@@ -217,12 +236,12 @@ func (f *fetching) failed(out []run, one run, v *Failure, again bool) ([]run, er
 
 // die gives up the first of some entries of the log, and returns how many: a turn can do so many.
 func (f *fetching) die(r run, why string) (n uint64, err error) {
-	if f.died >= maxDie || f.buried >= dieBytes || f.l.scans >= maxScans {
+	if len(f.dead) >= maxDie || f.buried >= dieBytes || f.l.scans >= maxScans {
 		return 0, nil
 	}
-	list, err := f.l.Read(r.From, int(min(r.N, uint64(maxDie-f.died))), dieBytes-f.buried)
+	list, err := f.l.Read(r.From, int(min(r.N, uint64(maxDie-len(f.dead)))), dieBytes-f.buried)
 	for _, e := range list {
-		f.died++
+		f.dead = append(f.dead, e.Offset)
 		f.buried += len(e.Bytes)
 		if err := f.l.bear(f.c, e, r, why); err != nil {
 			return 0, err
@@ -280,6 +299,7 @@ func (f *fetching) lease(runs []run, again bool) (out []run, err error) {
 			if r.Try >= f.l.rules.Tries {
 				const why = "it was not acknowledged in time"
 				if part.N = 1; again {
+					f.dead = append(f.dead, part.From)
 					err = f.l.blame(f.c, part, why)
 				} else if part.N, err = f.die(r, why); part.N == 0 && err == nil {
 					f.more = true

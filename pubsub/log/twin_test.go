@@ -74,14 +74,17 @@ func (w *twin) fetch(f *follower, q Settle, now int64) (out []string) {
 				if m.due > now {
 					m.try = max(0, m.try-1)
 				}
-				m.worker, m.due = "", 0
+				m.worker = ""
+			}
+			if m.worker == "" {
+				m.due = 0
 			}
 		}
 		for _, m := range f.marks {
 			free(m)
 		}
 		for _, d := range f.dead {
-			free(&d.redelivery)
+			free(&d.redelivery) // of no account unless it is sent again
 		}
 	}
 	told := map[uint64]bool{}
@@ -98,14 +101,18 @@ func (w *twin) fetch(f *follower, q Settle, now int64) (out []string) {
 		}
 		told[v.Offset] = true
 		if d := f.dead[v.Offset]; d != nil && d.again && d.redelivery.worker == q.Worker {
-			if m := &d.redelivery; v.Final || m.try >= w.rules.Tries {
+			if m := &d.redelivery; v.Back && !v.Final {
+				m.worker, m.due, m.try = "", now+v.After, max(0, m.try-1)
+			} else if v.Final || m.try >= w.rules.Tries {
 				d.again, d.try, d.begun, d.why = false, m.try, m.begun, v.Why
 			} else {
 				m.worker, m.due = "", now+v.After
 			}
 		}
 		if m := f.marks[v.Offset]; m != nil && m.worker == q.Worker {
-			if v.Final || m.try >= w.rules.Tries {
+			if v.Back && !v.Final {
+				m.worker, m.due, m.try = "", now+v.After, max(0, m.try-1)
+			} else if v.Final || m.try >= w.rules.Tries {
 				delete(f.marks, v.Offset)
 				f.dead[v.Offset] = &copied{w.text[v.Offset-1], w.at[v.Offset-1], m.begun, m.try, v.Why, false, mark{}}
 			} else {
@@ -158,6 +165,20 @@ func (f *follower) least() uint64 {
 		least = min(least, o)
 	}
 	return least
+}
+
+// alive is what was delivered, or is to be delivered again, and is not settled.
+func (f *follower) alive() map[uint64]bool {
+	out := map[uint64]bool{}
+	for o := range f.marks {
+		out[o] = true
+	}
+	for o, d := range f.dead {
+		if d.again {
+			out[o] = true
+		}
+	}
+	return out
 }
 
 func (f *follower) pending() (n uint64) {
@@ -318,15 +339,29 @@ func (p *pair) fetch() {
 	for range p.r.IntN(3) { // anything
 		p.settle(&q, uint64(p.r.IntN(int(p.twin.next())+3)))
 	}
-	list, due, err := p.log.Fetch(c, q)
+	res, err := p.log.Fetch(c, q)
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	list, due := res.Given, res.Due
 	var got []string
 	for _, g := range list {
 		got = append(got, fmt.Sprintf("%d:%s/%d@%d", g.Offset, g.Bytes, g.Try, g.Begun))
 	}
-	if want := p.twin.fetch(f, q, p.now); !slices.Equal(got, want) {
+	before := f.alive()
+	want := p.twin.fetch(f, q, p.now)
+	for _, o := range res.Died {
+		if !before[o] || f.alive()[o] || f.dead[o] == nil {
+			p.t.Fatalf("%s is told that %d was given up", c.name, o)
+		}
+		delete(before, o)
+	}
+	for o := range before {
+		if d := f.dead[o]; d != nil && !d.again {
+			p.t.Fatalf("%s is not told that %d was given up", c.name, o)
+		}
+	}
+	if !slices.Equal(got, want) {
 		p.t.Fatalf("%s: %+v gave\n%q\nwant\n%q", c.name, q, got, want)
 	}
 	p.look(c, f)
@@ -359,7 +394,7 @@ func (p *pair) settle(q *Settle, o uint64) {
 	case 0, 1:
 		q.Ack = append(q.Ack, o)
 	case 2:
-		q.Fail = append(q.Fail, Failure{Offset: o, Why: "why", After: int64(p.r.IntN(3000)), Final: p.r.IntN(5) == 0})
+		q.Fail = append(q.Fail, Failure{Offset: o, Why: "why", After: int64(p.r.IntN(3000)), Final: p.r.IntN(5) == 0, Back: p.r.IntN(5) == 0})
 	}
 }
 
@@ -389,7 +424,7 @@ func (p *pair) look(c *Cursor, f *follower) {
 			n++
 		}
 	}
-	if n != len(list) {
+	if n != len(list) || n != c.GivenUp() {
 		p.t.Fatalf("%s has given up %d, want %d", c.name, len(list), n)
 	}
 }

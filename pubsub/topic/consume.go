@@ -32,15 +32,15 @@ func fetch(o *open) ([]byte, error) {
 	}
 	s := log.Settle{Worker: q.Worker, Over: q.Over, Ack: q.Ack, Limit: q.Limit}
 	for _, f := range q.Fail {
-		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final})
+		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final, Back: f.Back})
 	}
-	list, due, err := o.log.Fetch(c, s)
+	got, err := o.log.Fetch(c, s)
 	if err != nil {
 		return nil, err
 	}
 	p := o.page()
-	p.Due, p.Lag = due, c.Lag(o.log)
-	for _, g := range list {
+	p.Due, p.Lag, p.Dead = got.Due, c.Lag(o.log), got.Died
+	for _, g := range got.Given {
 		m, err := message(g.Entry)
 		if err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func consumers(o *open) ([]byte, error) {
 	var out []Consumer
 	err := o.log.Cursors(func(c *log.Cursor) error {
 		out = append(out, Consumer{
-			Name: c.Name(), Next: max(c.Floor(), o.log.First), Lag: c.Lag(o.log), Leased: int(c.Leased()), Dead: c.Dead - len(c.Again),
+			Name: c.Name(), Next: max(c.Floor(), o.log.First), Lag: c.Lag(o.log), Leased: int(c.Leased()), Dead: c.GivenUp(),
 			Used: c.Used, Holds: c.Holds, Missed: c.Missed, Gone: c.Gone,
 		})
 		return nil

@@ -89,7 +89,7 @@ const (
 // tending is the payload of the timer tend.
 type tending struct {
 	Delay time.Duration `cbor:"d"` // after which it is called
-	Least uint64        `cbor:"l"` // the least position when it was set
+	Least uint64        `cbor:"l"` // the least position when it was set; 0: that was not looked up
 }
 
 // wake sets the timers that are needed and not set.
@@ -137,7 +137,7 @@ func tend(o *open) ([]byte, error) {
 		return nil, nil
 	}
 	next := tending{Delay: tendFirst, Least: least}
-	if least == t.Least { // nothing went on
+	if t.Least == 0 || least == t.Least { // nothing went on
 		next.Delay = min(max(2*t.Delay, tendFirst), tendMost)
 	}
 	return nil, o.tend(next)

@@ -23,6 +23,10 @@ const Cast = "cast"
 // because of its age. Whoever fetches as another consumer makes it by that, and it misses what is dropped. Of the mode ask
 // there is none unless somebody fetches: who asks waits for the answer, and nothing is kept for them.
 //
+// Who keeps the order of a key processes of those that it has, or has given back, and that are not settled the one with the least
+// offset, gives the others Back, and goes on once Page.Dead says that one was given up; after it Over gives it all that is not
+// settled before what is new.
+//
 // A fast topic to which agents publish keeps their messages for the consumer Cast, for a minute and up to a MiB, until the
 // node that leads has taken them.
 //
@@ -51,6 +55,7 @@ type (
 		Next     uint64     `cbor:"n"`           // that the next message of the topic gets
 		Due      int64      `cbor:"d,omitempty"` // fetch: Unix milliseconds when something may be had again; 0: when a message comes
 		Lag      uint64     `cbor:"g,omitempty"` // fetch: messages that the consumer has not acknowledged
+		Dead     []uint64   `cbor:"e,omitempty"` // fetch: offsets of messages that were given up just now
 	}
 	// Delivery is a message as a consumer gets it.
 	Delivery struct {
@@ -64,7 +69,7 @@ type (
 		Consumer string    `cbor:"c"`
 		Worker   string    `cbor:"w"`
 		Start    uint64    `cbor:"s,omitempty"` // a consumer that is new begins here; 0: with the next message
-		Over     bool      `cbor:"o,omitempty"` // what others of this consumer's workers have leased is free: there is one worker only
+		Over     bool      `cbor:"o,omitempty"` // there is one worker only, from now on this: what others have leased is free, and what waits does so no more; all that is not settled comes before what is new, in order
 		Ack      []uint64  `cbor:"a,omitempty"` // offsets
 		Fail     []Failure `cbor:"f,omitempty"`
 		Limit    int       `cbor:"l,omitempty"` // 0: only acknowledge
@@ -75,6 +80,7 @@ type (
 		Why    string `cbor:"w"`
 		After  int64  `cbor:"a,omitempty"` // milliseconds until it is delivered again
 		Final  bool   `cbor:"f,omitempty"` // it is given up now, however often it was tried
+		Back   bool   `cbor:"b,omitempty"` // it was not tried, as another of its key waits: the delivery does not count
 	}
 	// Consumer is a position in the log.
 	Consumer struct {
