@@ -1,6 +1,6 @@
 module github.com/shoal-fabric/shoal/bench
 
-go 1.26.0
+go 1.26.6
 
 require (
 	github.com/ipfs/boxo v0.43.0
