@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/dht"
+	"github.com/shoal-fabric/shoal/gossip"
 	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/members"
 	"github.com/shoal-fabric/shoal/native"
@@ -45,6 +46,7 @@ type rooms struct {
 	plans   *plans.Plans
 	agents  *agents.Agents
 	state   *state.State
+	gossip  *gossip.Gossip
 	pubsub  *pubsub.PubSub
 
 	services *services.Services
@@ -302,6 +304,9 @@ func (r *rooms) hangUp() {
 // close closes the rooms in the reverse order of build.
 func (r *rooms) close() error {
 	var errs []error
+	if r.gossip != nil {
+		errs = append(errs, r.gossip.Close())
+	}
 	if r.state != nil {
 		errs = append(errs, r.state.Close())
 	}
