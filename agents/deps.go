@@ -43,7 +43,7 @@ type Data interface {
 	Files(ctx context.Context, dataset, path, after string, limit int, w Way) ([]shoal.File, error)
 }
 
-// Deps are what this room needs of others. All but Link must be set.
+// Deps are what this room needs of others. All but Shared and Link must be set.
 type Deps struct {
 	Peers     shoal.Peers
 	Directory shoal.Directory
@@ -51,6 +51,7 @@ type Deps struct {
 	Members   Members
 	Code      Code
 	Data      Data
+	Shared    shoal.Drafts                                           // mergeable state; nil: there is none
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured, bytes per second; 0: unknown; nil: all are
 	Key       ed25519.PrivateKey                                     // the node's own: signs births
 	// Boottime reads a clock that goes on while the machine is suspended and never steps.

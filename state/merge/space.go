@@ -14,6 +14,7 @@ type Space struct {
 	seen    Seen
 	cut     Seen // up to which number operations that only take away were forgotten
 	objects map[Key]map[string][]*entry
+	names   map[string]map[Key]bool // of the objects
 	lanes   map[Replica]*lane
 	at      map[Dot]*entry
 	early   map[scope]uint64 // taken away before they came: up to which number
@@ -75,7 +76,7 @@ func (s *Space) Become(self Replica) { s.self = self }
 // New makes a space that knows nothing. The caller sees to it that self is new, or that all it ever did is loaded.
 func New(self Replica) *Space {
 	return &Space{
-		self: self, seen: Seen{}, cut: Seen{}, objects: map[Key]map[string][]*entry{}, lanes: map[Replica]*lane{},
+		self: self, seen: Seen{}, cut: Seen{}, objects: map[Key]map[string][]*entry{}, names: map[string]map[Key]bool{}, lanes: map[Replica]*lane{},
 		at: map[Dot]*entry{}, early: map[scope]uint64{}, marked: map[Replica]bool{}, news: map[Key]bool{},
 	}
 }
@@ -155,6 +156,10 @@ func (s *Space) keep(e *entry) {
 	if slots == nil {
 		slots = map[string][]*entry{}
 		s.objects[e.op.Key] = slots
+		if s.names[e.op.Key.Name] == nil {
+			s.names[e.op.Key.Name] = map[Key]bool{}
+		}
+		s.names[e.op.Key.Name][e.op.Key] = true
 	}
 	slots[e.op.slot()] = append(slots[e.op.slot()], e)
 }
@@ -168,6 +173,9 @@ func (s *Space) kill(e *entry) {
 		slots[slot] = list
 	} else if delete(slots, slot); len(slots) == 0 {
 		delete(s.objects, e.op.Key)
+		if delete(s.names[e.op.Key.Name], e.op.Key); len(s.names[e.op.Key.Name]) == 0 {
+			delete(s.names, e.op.Key.Name)
+		}
 	}
 	s.news[e.op.Key] = true
 	if len(e.op.Drop) > 0 {
