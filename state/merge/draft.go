@@ -31,11 +31,14 @@ func keyOf(c *Change, there func(Key) bool) (Key, error) {
 	if fit == nil {
 		return Key{}, shoal.E(shoal.Invalid, "state "+c.Name, fmt.Sprintf("there is no change '%.20s'", string(c.Verb)), "there are add, set, insert, remove and clear")
 	}
+	if k := (Key{c.Name, c.Field, c.Kind}); c.Kind != 0 && there(k) {
+		return k, nil
+	}
 	var other Kind
 	for kind := Counter; kind <= Set; kind++ {
 		switch k := (Key{c.Name, c.Field, kind}); {
 		case !there(k):
-		case c.Kind == kind, c.Kind == 0 && slices.Contains(fit, kind):
+		case c.Kind == 0 && slices.Contains(fit, kind):
 			return k, nil
 		default:
 			other = kind
