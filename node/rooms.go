@@ -117,13 +117,13 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.buildState(); err != nil {
+		return err
+	}
 	if err := n.buildMinds(); err != nil {
 		return err
 	}
 	if err := n.buildAgents(key); err != nil {
-		return err
-	}
-	if err := n.buildState(); err != nil {
 		return err
 	}
 	if err := n.buildServices(); err != nil {
@@ -171,7 +171,7 @@ func (n *Node) buildMinds() (err error) {
 		OfferWait: cfg.patience(), Policy: cfg.Placement.Policy, Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
+		Agents: lateAgents{n}, Shared: r.state, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
 		Probe: n.probe, Probed: func(p shoal.PeerID) bool { return r.rpc.Link(p).Probed },
 	})
 	if err != nil {
@@ -307,14 +307,14 @@ func (r *rooms) close() error {
 	if r.gossip != nil {
 		errs = append(errs, r.gossip.Close())
 	}
-	if r.state != nil {
-		errs = append(errs, r.state.Close())
-	}
 	if r.native != nil {
 		errs = append(errs, r.native.Close())
 	}
 	if r.sandbox != nil {
 		errs = append(errs, r.sandbox.Close())
+	}
+	if r.state != nil {
+		errs = append(errs, r.state.Close())
 	}
 	if r.blobs != nil {
 		errs = append(errs, r.blobs.Close())
