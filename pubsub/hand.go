@@ -194,7 +194,7 @@ func (h *hand) done(m *topic.Delivery, err error) {
 	h.mu.Lock()
 	delete(h.under, m.Offset)
 	if err != nil {
-		h.fail = append(h.fail, topic.Failure{Offset: m.Offset, Why: err.Error(), Final: true})
+		h.fail = append(h.fail, topic.Failure{Offset: m.Offset, Why: err.Error(), Final: true, More: h.group.tries - m.Try})
 	} else {
 		h.ack = append(h.ack, m.Offset)
 	}

@@ -26,6 +26,7 @@ type Failure struct {
 	After  int64 // milliseconds until it is delivered again
 	Final  bool  // it is given up at once
 	Back   bool  // it was not tried: the delivery does not count
+	More   int   // times that it was tried besides
 }
 
 // Settle is what a worker tells and asks.
@@ -38,6 +39,8 @@ type Settle struct {
 	Limit  int // entries to deliver; 0: none
 	Bytes  int // of them, about; 0 or more than MaxBudget: MaxBudget
 }
+
+const maxMore = 1000
 
 // never is when the lease of a sole worker ends.
 const never = math.MaxInt64
@@ -225,7 +228,7 @@ func join(list []run, r run) []run {
 }
 
 func (f *fetching) failed(out []run, one run, v *Failure, again bool) ([]run, error) {
-	one.Worker, one.Due = "", f.l.now+min(max(0, v.After), MaxAfter)
+	one.Worker, one.Due, one.Try = "", f.l.now+min(max(0, v.After), MaxAfter), one.Try+min(max(0, v.More), maxMore)
 	if v.Back && !v.Final {
 		one.Try = max(0, one.Try-1)
 		return join(out, one), nil

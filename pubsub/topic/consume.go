@@ -32,7 +32,7 @@ func fetch(o *open) ([]byte, error) {
 	}
 	s := log.Settle{Worker: q.Worker, Over: q.Over, Sole: q.Sole, Ack: q.Ack, Limit: q.Limit}
 	for _, f := range q.Fail {
-		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final, Back: f.Back})
+		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final, More: f.More, Back: f.Back})
 	}
 	got, err := o.log.Fetch(c, s)
 	if err != nil {

@@ -81,6 +81,7 @@ type (
 		Why    string `cbor:"w"`
 		After  int64  `cbor:"a,omitempty"` // milliseconds until it is delivered again
 		Final  bool   `cbor:"f,omitempty"` // it is given up now, however often it was tried
+		More   int    `cbor:"m,omitempty"` // times that it was tried besides its deliveries
 		Back   bool   `cbor:"b,omitempty"` // it was not tried, as another of its key waits: the delivery does not count
 	}
 	// Consumer is a position in the log.
