@@ -42,6 +42,7 @@ func List() []Example {
 		{Name: "transfer", About: "transfer: two-phase commit over agents; methods deposit, balance, transfer, status"},
 		{Name: "wordcount", About: "wordcount [PATH...]: counts the words of /data into /out/counts.tsv"},
 		{Name: "wordsum", About: "wordsum: adds up the counts.tsv files of /data into /out/counts.tsv"},
+		{Name: "workflow", About: "workflow: a sign-up in five steps through topics, undone if one fails; methods name, account, licence, mail, index, undo, show"},
 	}
 }
 
