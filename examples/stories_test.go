@@ -143,16 +143,16 @@ func stories() []story {
 			mails mail 1 ann ann@x 1 -> ann@x
 			names undo 3 licence all licences are sold ->
 			licences undo 3 licence all licences are sold ->
-			names? show -> 1 name 1 0 ann|3 name 1 1 bob
+			names? show -> 1 name 1 0 ann|3 name 1 1 bob|
 			licences? show 3 ->
 			licences undo 1 index why not ->
-			licences? status -> licence 1 1
+			licences? status -> licence 1 1|
 			licences licence 5 bob bob@x 3 -> licence
 			mails undo 1 index why not ->
 			mails mail 5 bob ann@x 3 -> ann@x
 			names name 5 bob bob@x -> bob
 			names undo 3 licence all licences are sold ->
-			names? status -> name 3 1 twice 1
+			names? status -> name 3 1 twice 1|
 			names name 6 bob b@x -> bob is taken`},
 		{"election", "m1 m2 m3", `
 			m1 setup 1|1 m1|2 m2|3 m3 -> 

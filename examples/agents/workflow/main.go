@@ -15,9 +15,9 @@
 // sends "ID STEP WHY" to signup/failed, and by that the steps before it are undone.
 //
 //	stock N     adds N licences, and replies how many are left
-//	show [ID]   replies "ID STEP DONE UNDONE THING" for each step that the agent did, of one sign-up or of all
-//	status      replies "STEP DONE UNDONE" for each step that the agent did: for how many sign-ups, and "twice N" if that
-//	            happened more than once for some; both only read
+//	show [ID]   replies a line "ID STEP DONE UNDONE THING" for each step that the agent did, of one sign-up or of all
+//	status      replies a line "STEP DONE UNDONE" for each step that the agent did: for how many sign-ups, and "twice N" if that
+//	            happened more than once for N of them; both only read
 package main
 
 import (
@@ -185,11 +185,11 @@ func Show(t *agent.Turn) ([]byte, error) {
 	if id := string(t.Payload()); id != "" {
 		prefix += id + "/"
 	}
-	var out []string
+	var out []byte
 	for key, v := range t.All(prefix) {
-		out = append(out, strings.ReplaceAll(strings.TrimPrefix(key, "did/"), "/", " ")+" "+string(v))
+		out = append(out, strings.ReplaceAll(strings.TrimPrefix(key, "did/"), "/", " ")+" "+string(v)+"\n"...)
 	}
-	return []byte(strings.Join(out, "\n")), nil
+	return out, nil
 }
 
 // Status says for how many sign-ups each step was done.
@@ -209,15 +209,15 @@ func Status(t *agent.Turn) ([]byte, error) {
 		}
 		sums[step] = s
 	}
-	var out []string
+	var out []byte
 	for _, step := range []string{"name", "account", "licence", "mail", "index"} {
 		if s, ok := sums[step]; ok {
 			line := step + " " + strconv.Itoa(s.done) + " " + strconv.Itoa(s.undone)
 			if s.twice > 0 {
 				line += " twice " + strconv.Itoa(s.twice)
 			}
-			out = append(out, line)
+			out = append(out, line+"\n"...)
 		}
 	}
-	return []byte(strings.Join(out, "\n")), nil
+	return out, nil
 }

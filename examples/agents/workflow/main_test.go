@@ -82,15 +82,15 @@ func TestSignUp(t *testing.T) {
 	}
 	all := ""
 	for _, a := range agents {
-		all += call(t, f, a[0], "status", "") + "; "
+		all += call(t, f, a[0], "status", "")
 	}
-	if all != "name 5 2; account 5 2; licence 4 1; mail 3 0; index 3 0; " {
+	if all != "name 5 2\naccount 5 2\nlicence 4 1\nmail 3 0\nindex 3 0\n" {
 		t.Errorf("in all: %s", all)
 	}
-	if got := call(t, f, "names", "show", "5"); got != "5 name 1 1 eve" {
+	if got := call(t, f, "names", "show", "5"); got != "5 name 1 1 eve\n" {
 		t.Errorf("show: %q", got)
 	}
-	if got := call(t, f, "accounts", "show", ""); got != "1 account 1 0 1\n3 account 1 1 2\n4 account 1 0 3\n5 account 1 1 4\n6 account 1 0 5" {
+	if got := call(t, f, "accounts", "show", ""); got != "1 account 1 0 1\n3 account 1 1 2\n4 account 1 0 3\n5 account 1 1 4\n6 account 1 0 5\n" {
 		t.Errorf("show: %q", got)
 	}
 	for _, bad := range []string{"", "1", "1 ann", "1 ann a b c", "1/2 ann a", "1 ann " + strings.Repeat("x", 600)} {
@@ -110,13 +110,13 @@ func TestTwice(t *testing.T) {
 	f := open()
 	call(t, f, "names", "name", "1 ann a")
 	call(t, f, "names", "name", "1 ann a")
-	if got := call(t, f, "names", "status", ""); got != "name 1 0 twice 1" {
+	if got := call(t, f, "names", "status", ""); got != "name 1 0 twice 1\n" {
 		t.Errorf("done twice: %s", got)
 	}
 	call(t, f, "names", "undo", "1 mail no")
 	call(t, f, "names", "name", "2 ann a")
 	call(t, f, "names", "undo", "1 mail no")
-	if got := call(t, f, "names", "show", ""); got != "1 name 2 2 ann\n2 name 1 0 ann" {
+	if got := call(t, f, "names", "show", ""); got != "1 name 2 2 ann\n2 name 1 0 ann\n" {
 		t.Errorf("undone twice: %q", got)
 	}
 	if got := call(t, f, "names", "name", "3 ann a"); got != "ann is taken" {
@@ -180,7 +180,7 @@ func check(t *testing.T, seed uint64, f *agenttest.Fabric) {
 	}
 	for _, a := range agents {
 		held := map[string]bool{}
-		for _, line := range strings.Split(call(t, f, a[0], "show", ""), "\n") {
+		for _, line := range strings.Split(strings.TrimSpace(call(t, f, a[0], "show", "")), "\n") {
 			p := strings.Fields(line)
 			if want := map[bool]string{true: "1 0", false: "1 1"}[in[p[0]]]; p[2]+" "+p[3] != want {
 				t.Errorf("seed %d: %s: %s, want %s", seed, a[0], line, want)
