@@ -297,17 +297,26 @@ func (a *Agents) deliver(from shoal.PeerID, key shoal.Key, data []byte) {
 	})
 }
 
+// native returns code that comes with the node.
+func (a *Agents) native(code string) (Native, bool) {
+	if code == DirectoryCode {
+		return Native{Behaviour: directory.Behaviour{}}, true
+	}
+	n, ok := a.Natives[code]
+	return n, ok
+}
+
 // behaviour returns the code of an agent.
 func (a *Agents) behaviour(ctx context.Context, code string) (shoal.Behaviour, error) {
-	if code == DirectoryCode {
-		return directory.Behaviour{}, nil
+	if n, ok := a.native(code); ok {
+		return n.Behaviour, nil
 	}
 	return a.Code.Behaviour(ctx, code)
 }
 
 // keepCode brings an agent's code here.
 func (a *Agents) keepCode(ctx context.Context, code string, from ...shoal.PeerID) error {
-	if code == DirectoryCode {
+	if _, ok := a.native(code); ok {
 		return nil
 	}
 	return a.Code.Keep(ctx, code, from...)

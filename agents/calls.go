@@ -27,7 +27,8 @@ type question struct {
 	From    turn.Source  `cbor:"f,omitzero"`  // a message out of another agent's outbox
 	Caller  string       `cbor:"c,omitempty"` // "": whoever sends it
 	Chain   chain        `cbor:"h,omitzero"`
-	Known   order        `cbor:"n,omitzero"` // the asker knows the place as of then: it need not be told again
+	Series  []part       `cbor:"s,omitempty"` // instead of Payload and Request
+	Known   order        `cbor:"n,omitzero"`  // the asker knows the place as of then: it need not be told again
 }
 
 // answer is what a keeper says to a question.

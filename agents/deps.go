@@ -43,7 +43,14 @@ type Data interface {
 	Files(ctx context.Context, dataset, path, after string, limit int, w Way) ([]shoal.File, error)
 }
 
-// Deps are what this room needs of others. All but Link must be set.
+// Native is code of agents that comes with the node, under a reserved code ID that begins with NativeCode.
+type Native struct {
+	Behaviour shoal.Behaviour
+	// Turned is told after each turn of such an agent that this node leads, once it is durable; nil: nobody is. It must not wait.
+	Turned func(key shoal.Key, method string)
+}
+
+// Deps are what this room needs of others. All but Natives, Shared and Link must be set.
 type Deps struct {
 	Peers     shoal.Peers
 	Directory shoal.Directory
@@ -51,6 +58,8 @@ type Deps struct {
 	Members   Members
 	Code      Code
 	Data      Data
+	Natives   map[string]Native                                      // by code ID, besides the directory
+	Shared    shoal.Drafts                                           // mergeable state; nil: there is none
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured, bytes per second; 0: unknown; nil: all are
 	Key       ed25519.PrivateKey                                     // the node's own: signs births
 	// Boottime reads a clock that goes on while the machine is suspended and never steps.

@@ -34,9 +34,10 @@ const maxNeeds = 4096
 const (
 	sealGenesis = "agent-genesis"
 	sealOwner   = "agent-owner"
-	nativeCode  = "native:"
+	// NativeCode begins the code IDs of what comes with the node.
+	NativeCode = "native:"
 	// DirectoryCode is the code of directories.
-	DirectoryCode = nativeCode + "directory"
+	DirectoryCode = NativeCode + "directory"
 	directoryName = "directory"
 )
 
@@ -152,7 +153,7 @@ func KeyText(k shoal.Key) string {
 
 // parseAgent reads what a user typed: a key, "name" or "owner/name".
 func parseAgent(s string) (key shoal.Key, owner shoal.PeerID, name string, err error) {
-	if owner, name, ok := strings.Cut(s, "/"); ok {
+	if owner, name, ok := strings.Cut(s, "/"); ok && !strings.HasPrefix(s, directory.Paths) {
 		if err := directory.CheckName(name); err != nil {
 			return "", "", "", err
 		}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/ed25519"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
 	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/capability"
 )
 
 // FoundOwner makes the directory of an owner whose key this node has, unless there is one already.
@@ -193,4 +195,19 @@ func (a *Agents) Owners() (list []shoal.PeerID) {
 		list = append(list, shoal.PeerID(p.Key[1:]))
 	}
 	return list
+}
+
+// Owns reports whether typed is an owner whose directory this node knows, by ID or the end of it.
+func (a *Agents) Owns(typed string) bool {
+	if _, err := capability.PublicKey(shoal.PeerID(typed)); err == nil {
+		return true
+	}
+	owner, err := a.owner(shoal.PeerID(typed))
+	return typed != "" && err == nil && slices.Contains(a.Owners(), owner)
+}
+
+// Leader returns where an agent was last seen to live, as far as this node knows; "": it does not.
+func (a *Agents) Leader(key shoal.Key) shoal.PeerID {
+	at, _ := a.places.get(key)
+	return at.Leader
 }

@@ -15,7 +15,7 @@ func (a *Agents) onCall(ctx context.Context, from shoal.PeerID, req []byte) ([]b
 	if err := wire.View("call of an agent", req, &q); err != nil {
 		return nil, err
 	}
-	if len(q.Payload) > turn.MaxPayload || (q.Method == "") == (q.Op == "") || len(q.Method) > turn.MaxName || len(q.Chain.Agents) > maxDepth+1 {
+	if len(q.Payload) > turn.MaxPayload || len(q.Series) > MaxSeries || (q.Method == "") == (q.Op == "") || len(q.Method) > turn.MaxName || len(q.Chain.Agents) > maxDepth+1 {
 		return nil, shoal.E(shoal.Invalid, "call of an agent", "payload, method or chain beyond the limits", "")
 	}
 	ans, err := a.serve(ctx, from, &q)
@@ -73,6 +73,8 @@ func (x *actor) serve(ctx context.Context, from shoal.PeerID, q *question) (*ans
 		out, err = x.operation(ctx, from, q)
 	case q.Method == migrate:
 		err = noMigrate()
+	case len(q.Series) > 0:
+		out, err = x.series(ctx, q)
 	case q.Read:
 		out, err = x.read(ctx, q)
 	default:

@@ -13,21 +13,19 @@ import (
 
 // mail is a message that waits for its turn.
 type mail struct {
-	m      turn.Message
-	caller string
-	chain  chain
-	ctx    context.Context               // of the caller: a turn whose caller is gone by then is not begun
-	done   func(reply []byte, err error) // told once, under the actor's lock: it must not wait
-	code   *newCode                      // not a message: the agent is to run other code from here on
+	m       turn.Message
+	caller  string
+	chain   chain
+	ctx     context.Context               // of the caller: a turn whose caller is gone by then is not begun
+	done    func(reply []byte, err error) // told once, under the actor's lock: it must not wait
+	chained *chained                      // not nil: it is not begun if one before it failed
+	code    *newCode                      // not a message: the agent is to run other code from here on
 }
 
 // post puts a message into the mailbox. The caller holds mu.
 func (x *actor) put(m *mail) error {
 	if len(x.mail) >= x.a.cfg.Mailbox {
-		return &shoal.Error{
-			Kind: shoal.Overloaded, What: "agent " + x.genesis.Name, Why: fmt.Sprintf("%d messages wait for it", len(x.mail)),
-			Try: "try again later", RetryAfter: 100 * time.Millisecond,
-		}
+		return x.full()
 	}
 	if x.mustDie(m) {
 		return die(x.genesis.Name)
@@ -35,6 +33,14 @@ func (x *actor) put(m *mail) error {
 	x.mail = append(x.mail, m)
 	x.work()
 	return nil
+}
+
+// full says that too many messages wait.
+func (x *actor) full() error {
+	return &shoal.Error{
+		Kind: shoal.Overloaded, What: "agent " + x.genesis.Name, Why: fmt.Sprintf("%d messages wait for it", len(x.mail)),
+		Try: "try again later", RetryAfter: 100 * time.Millisecond,
+	}
 }
 
 // work has somebody process the mailbox. The caller holds mu.
@@ -109,12 +115,21 @@ func (x *actor) settled(index uint64) {
 // turn processes one message. The caller holds mu, which is given up while the agent's code runs.
 func (x *actor) turn(m *mail) {
 	x.remember(m)
+	succeeded := m.chained == nil
+	if !succeeded {
+		if m.chained.broken {
+			x.afterAll(m, nil, stopped())
+			return
+		}
+		defer func() { m.chained.broken = !succeeded }()
+	}
 	if m.ctx.Err() != nil {
 		m.done(nil, m.ctx.Err())
 		return
 	}
 	digest := turn.Digest(m.m.Method, m.m.Payload)
 	if done, err := x.seen(m, digest); done || err != nil {
+		succeeded = err == nil
 		if err != nil {
 			x.afterAll(m, nil, err)
 		}
@@ -139,10 +154,14 @@ func (x *actor) turn(m *mail) {
 	case err == nil && x.propose(e, func(err error) {
 		if err != nil {
 			m.done(nil, err)
-		} else {
-			m.done(reply, nil)
+			return
+		}
+		m.done(reply, nil)
+		if n, ok := x.a.native(x.program); ok && n.Turned != nil {
+			n.Turned(x.key, m.m.Method)
 		}
 	}):
+		succeeded = true
 		return
 	case err != nil:
 		x.afterAll(m, nil, err)
@@ -251,13 +270,33 @@ func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, 
 	}
 	out := &effects{x: x, stage: s, mail: m}
 	t.Out = out
+	shared := x.a.draft(t)
 	reply, err := inst.Turn(ctx, t)
 	x.keepLines(epoch, out.lines)
-	if out.died != nil {
+	switch {
+	case out.died != nil:
 		return nil, out.died
+	case err == nil: // before the turn is written: one that runs again changes it again, and none that happened has not
+		err = shared.Commit(ctx)
 	}
 	return reply, err
 }
+
+// draft gives a turn mergeable state, and returns what it will have staged.
+func (a *Agents) draft(t *shoal.Turn) shoal.Draft {
+	if a.Shared == nil {
+		return nothing{}
+	}
+	d := a.Shared.Draft(t.Read)
+	t.Shared = d
+	return d
+}
+
+// nothing is what is staged where there is no mergeable state.
+type nothing struct{ shoal.Shared }
+
+// Commit implements shoal.Draft.
+func (nothing) Commit(context.Context) error { return nil }
 
 func seed(key shoal.Key, epoch uint64, request string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte(key), epoch), request...)

@@ -37,6 +37,8 @@ type world struct {
 	mu    sync.Mutex
 	state map[shoal.PeerID]shoal.MemberState
 	mute  map[shoal.PeerID]bool // whoever opens a stream to them waits
+
+	natives map[string]Native // of nodes that begin from now on
 }
 
 // peer is one node of a world. It may be killed and begun again, with its disk or without.
@@ -112,7 +114,7 @@ func (w *world) close() {
 // begin opens the node's part, as a process that starts does.
 func (p *peer) begin() {
 	a, err := New(p.w.cfg, Deps{
-		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key,
+		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key, Natives: p.w.natives,
 		Link: func(shoal.PeerID) (time.Duration, float64) { return p.w.rtt, 0 }, Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
 	})
 	must(p.w.t, err)

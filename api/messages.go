@@ -10,13 +10,14 @@ import (
 
 // Event is one line of a streaming answer. Type says which other field is set.
 type Event struct {
-	Type     string          `json:"event"` // progress, stdout, stderr, note, hop, task, code, explain, result, error
+	Type     string          `json:"event"` // progress, stdout, stderr, note, hop, task, code, explain, message, result, error
 	Progress *Progress       `json:"progress,omitempty"`
 	Data     []byte          `json:"data,omitempty"` // stdout, stderr
 	Text     string          `json:"text,omitempty"` // note, code
 	Hop      *Hop            `json:"hop,omitempty"`
 	Task     *TaskEvent      `json:"task,omitempty"`
 	Explain  *cost.Explained `json:"explain,omitempty"` // explain: of a run that fails
+	Message  *TopicMessage   `json:"message,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
 	Error    *Error          `json:"error,omitempty"`
 }

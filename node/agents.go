@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -15,6 +16,7 @@ import (
 	"github.com/shoal-fabric/shoal/capability"
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
+	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
 
 func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
@@ -23,7 +25,7 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	cfg.Log, cfg.Now, cfg.NoGravity = n.cfg.Log, n.cfg.now, cfg.NoGravity || n.cfg.NoGravity
 	r.agents, err = agents.New(cfg, agents.Deps{
 		Peers: r.rpc, Directory: r.dht, Table: r.disk.Table("agents"), Members: r.members, Code: agentCode{n}, Key: key,
-		Data: agentData{n}, Link: n.link, Boottime: devices.Boottime,
+		Data: agentData{n}, Shared: r.state, Link: n.link, Natives: n.natives(), Boottime: devices.Boottime,
 	})
 	if err != nil {
 		return err
@@ -317,7 +319,7 @@ func (n *Node) Agents(ctx context.Context, owner shoal.PeerID) (list []AgentName
 			return nil, err
 		}
 		for _, e := range page {
-			if after = e.Name; !e.Service {
+			if after = e.Name; !e.Service && !strings.HasPrefix(e.Name, topic.Prefix) {
 				list = append(list, AgentName{Name: e.Name, Key: agents.KeyText(shoal.Key(e.Key)), Pending: e.Pending, BornMS: e.At})
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/native"
+	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/services"
 )
@@ -55,6 +56,7 @@ type Config struct {
 	Placement Placement // of tasks that this node sends, and of copies of data that it keeps
 
 	Services services.Config // of services; Log and Slots are this Config's
+	Topics   pubsub.Config   // of topics; Log and Now are this Config's
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting

@@ -16,10 +16,12 @@ import (
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/dht"
+	"github.com/shoal-fabric/shoal/gossip"
 	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/members"
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/plans"
+	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/rpc"
 	"github.com/shoal-fabric/shoal/sandbox"
 	"github.com/shoal-fabric/shoal/scheduler"
@@ -44,6 +46,8 @@ type rooms struct {
 	plans   *plans.Plans
 	agents  *agents.Agents
 	state   *state.State
+	gossip  *gossip.Gossip
+	pubsub  *pubsub.PubSub
 
 	services *services.Services
 }
@@ -113,16 +117,19 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.buildState(); err != nil {
+		return err
+	}
 	if err := n.buildMinds(); err != nil {
 		return err
 	}
 	if err := n.buildAgents(key); err != nil {
 		return err
 	}
-	if err := n.buildState(); err != nil {
+	if err := n.buildServices(); err != nil {
 		return err
 	}
-	if err := n.buildServices(); err != nil {
+	if err := n.buildTopics(); err != nil {
 		return err
 	}
 	n.follow()
@@ -131,7 +138,7 @@ func (n *Node) build(ctx, life context.Context) error {
 	}
 	for name, loop := range map[string]func(context.Context) error{
 		"members": r.members.Run, "data": r.data.Run, "announce": n.announce, "agents": r.agents.Run, "state": r.state.Run,
-		"services": r.services.Run, "machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
+		"services": r.services.Run, "topics": r.pubsub.Run, "machine": n.watch, "measure": n.calibrate, "gauge": n.gauge,
 	} {
 		n.run(life, name, loop)
 	}
@@ -164,7 +171,7 @@ func (n *Node) buildMinds() (err error) {
 		OfferWait: cfg.patience(), Policy: cfg.Placement.Policy, Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
+		Agents: lateAgents{n}, Shared: r.state, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
 		Probe: n.probe, Probed: func(p shoal.PeerID) bool { return r.rpc.Link(p).Probed },
 	})
 	if err != nil {
@@ -190,6 +197,7 @@ type late struct {
 	members atomic.Pointer[members.Members]
 
 	agents atomic.Pointer[agents.Agents]
+	pubsub atomic.Pointer[pubsub.PubSub]
 }
 
 // follow keeps the routing table and the connections in step with the member table.
@@ -276,6 +284,9 @@ func (n *Node) load() shoal.Load {
 
 // hangUp ends what loops and calls may wait for.
 func (r *rooms) hangUp() {
+	if r.pubsub != nil {
+		_ = r.pubsub.Close()
+	}
 	if r.services != nil {
 		_ = r.services.Close()
 	}
@@ -293,14 +304,17 @@ func (r *rooms) hangUp() {
 // close closes the rooms in the reverse order of build.
 func (r *rooms) close() error {
 	var errs []error
-	if r.state != nil {
-		errs = append(errs, r.state.Close())
+	if r.gossip != nil {
+		errs = append(errs, r.gossip.Close())
 	}
 	if r.native != nil {
 		errs = append(errs, r.native.Close())
 	}
 	if r.sandbox != nil {
 		errs = append(errs, r.sandbox.Close())
+	}
+	if r.state != nil {
+		errs = append(errs, r.state.Close())
 	}
 	if r.blobs != nil {
 		errs = append(errs, r.blobs.Close())

@@ -135,13 +135,14 @@ func recordOf(t reflect.Type, depth int) *shape {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, ok := f.Tag.Lookup("cbor")
-		if f.Anonymous || f.Name == "_" { // whose tag may be about the whole
+		name, options, _ := strings.Cut(tag, ",")
+		// The tag of _ may be about the whole; of what is embedded without a name the fields are among these.
+		if f.Name == "_" || f.Anonymous && (name == "" || !f.IsExported()) {
 			return nil
 		}
 		if !f.IsExported() || tag == "-" {
 			continue
 		}
-		name, options, _ := strings.Cut(tag, ",")
 		m := member{index: i, shape: shapeOf(f.Type, depth-1)}
 		switch options {
 		case "omitempty":

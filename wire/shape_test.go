@@ -17,8 +17,14 @@ type inner struct {
 	N    int8   `cbor:"n,omitempty"`
 }
 
+// Embedded has a name of its own where it is embedded.
+type Embedded struct {
+	E string `cbor:"e,omitempty"`
+}
+
 // shaped has all that shapes have.
 type shaped struct {
+	Embedded              `cbor:"emb"`
 	Text                  string        `cbor:"t,omitempty"`
 	Bytes                 []byte        `cbor:"b"`
 	Flag                  bool          `cbor:"flag,omitempty"`
@@ -50,7 +56,8 @@ func TestShapesWriteWhatTheLibraryWrites(t *testing.T) {
 			return inner{rapid.String().Draw(t, "name"), rapid.Int8().Draw(t, "n")}
 		})
 		v := shaped{
-			Text: rapid.String().Draw(t, "t"), Bytes: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "b"),
+			Embedded: Embedded{rapid.String().Draw(t, "e")},
+			Text:     rapid.String().Draw(t, "t"), Bytes: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "b"),
 			Flag: rapid.Bool().Draw(t, "flag"), Always: rapid.Bool().Draw(t, "always"),
 			U: rapid.Uint64().Draw(t, "u"), Small: rapid.Uint8().Draw(t, "s"), I: rapid.Int64().Draw(t, "i"),
 			D: time.Duration(rapid.Int64().Draw(t, "d")), In: in.Draw(t, "in"), List: rapid.SliceOfN(in, 0, 30).Draw(t, "list"),
@@ -174,6 +181,10 @@ func TestNoShape(t *testing.T) {
 			B int `cbor:"a"`
 		}{},
 		struct{ inner }{},
+		struct{ Embedded }{},
+		struct {
+			inner `cbor:"a"`
+		}{},
 		struct {
 			A knowing `cbor:"a,omitzero"`
 		}{},

@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -119,12 +120,19 @@ func (instance) Turn(_ context.Context, t *shoal.Turn) ([]byte, error) {
 	return m(t, &q)
 }
 
+// Paths begins the names that may have parts with slashes between them: those of topics.
+const Paths = "topic:"
+
 // CheckName refuses what cannot be a name.
 func CheckName(name string) error {
 	ok := name != "" && len(name) <= MaxName
-	for i, r := range name {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		ok = ok && (letter || i > 0 && (r == '-' || r == '_' || r == '.' || r == ':'))
+	path, isPath := strings.CutPrefix(name, Paths)
+	for part := range strings.SplitSeq(path, "/") {
+		ok = ok && part != "" && (isPath || len(part) == len(path))
+		for i, r := range part {
+			letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+			ok = ok && (letter || i > 0 && (r == '-' || r == '_' || r == '.' || r == ':'))
+		}
 	}
 	if !ok {
 		return shoal.E(shoal.Invalid, fmt.Sprintf("agent's name %.40q", name), "not a name",

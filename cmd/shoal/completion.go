@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-fabric/shoal/api"
 	"github.com/shoal-fabric/shoal/examples"
 	"github.com/shoal-fabric/shoal/node"
+	"github.com/shoal-fabric/shoal/pubsub/topic"
 	"github.com/shoal-fabric/shoal/scheduler"
 )
 
@@ -64,7 +65,11 @@ func completeNames(root *cobra.Command, s *shell) {
 		"agent move": first(s.agentNames), "agent upgrade": first(s.agentNames), "agent history": first(s.agentNames),
 		"agent recover": first(s.agentNames), "agent rm": first(s.agentNames), "agent create --code": moduleNames,
 		"agent upgrade --code": moduleNames, "agent create --near": s.datasetNames, "agent move --near": s.datasetNames,
-		"service call": first(s.serviceNames), "service show": first(s.serviceNames), "service rm": first(s.serviceNames),
+		"topic pub": first(s.topicNames), "topic sub": first(s.topicNames), "topic ask": first(s.topicNames), "topic bind": first(s.topicNames),
+		"topic unbind": first(s.topicNames), "topic show": first(s.topicNames), "topic dead": first(s.topicNames), "topic rm": first(s.topicNames),
+		"topic forget": first(s.topicNames), "topic bind --mode": oneOf(topic.Each, topic.One, topic.Ask),
+		"topic create --audience": oneOf(topic.Small, topic.Large),
+		"service call":            first(s.serviceNames), "service show": first(s.serviceNames), "service rm": first(s.serviceNames),
 		"service create --code": moduleNames, "service create --exec": s.execNames,
 		"run --data": s.datasetNames, "run --reduce": s.codeNames, "run --on": s.peerNames,
 	} {
@@ -94,6 +99,13 @@ func first(f cobra.CompletionFunc) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return f(cmd, args, typed)
+	}
+}
+
+// oneOf offers words.
+func oneOf(words ...string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return words, cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

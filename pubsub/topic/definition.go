@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/pubsub/log"
 )
 
 // Code is the reserved code ID of the agents that are topics; Prefix begins their names in the directory.
@@ -35,11 +36,11 @@ const (
 // Definition is what a topic is. It is given once, when the topic is created.
 type Definition struct {
 	Durable     bool          `cbor:"d,omitempty" json:"durable"`
-	Audience    string        `cbor:"a,omitempty" json:"audience,omitempty"` // of a fast topic: Auto, Small or Large
-	Retain      time.Duration `cbor:"t,omitempty" json:"-"`                  // durable: messages older than that go once no consumer waits for them; 0: a day
-	RetainBytes uint64        `cbor:"b,omitempty" json:"retain_bytes,omitempty"`
-	Tries       int           `cbor:"n,omitempty" json:"tries,omitempty"` // durable: deliveries of a message before it is given up; 0: 5
-	AckWait     time.Duration `cbor:"w,omitempty" json:"-"`               // durable: after which a message that was not acknowledged is delivered again; 0: 30 s
+	Audience    string        `cbor:"a,omitempty" json:"audience,omitempty"`     // of a fast topic: Auto, Small or Large
+	Retain      time.Duration `cbor:"t,omitempty" json:"-"`                      // durable: messages older than that go once no binding waits for them; 0: a day
+	RetainBytes uint64        `cbor:"b,omitempty" json:"retain_bytes,omitempty"` // durable: with more the oldest go, or what is sent is refused if a binding waits for them; 0: 512 MiB, which is the most
+	Tries       int           `cbor:"n,omitempty" json:"tries,omitempty"`        // durable: deliveries of a message before it is given up; 0: 5
+	AckWait     time.Duration `cbor:"w,omitempty" json:"-"`                      // durable: after which a message that was not acknowledged is delivered again; 0: 30 s
 }
 
 // Defaults of a Definition.
@@ -61,6 +62,10 @@ func (d *Definition) Check() error {
 		bad = "only what is durable is retained and delivered again"
 	case d.Retain < 0 || d.Tries < 0 || d.AckWait < 0 || d.Tries > 1000:
 		bad = "a limit is below zero, or more than 1000 tries"
+	case d.Retain != 0 && d.Retain < time.Second || d.AckWait != 0 && d.AckWait < 100*time.Millisecond || d.AckWait > 24*time.Hour:
+		bad = "messages are retained for a second at least, and may be acknowledged for 100 ms at least and a day at most"
+	case d.RetainBytes > log.MaxBytes || d.RetainBytes != 0 && d.RetainBytes < 1<<20:
+		bad = fmt.Sprintf("a topic retains from 1 to %d MiB", log.MaxBytes>>20)
 	}
 	if bad != "" {
 		return shoal.E(shoal.Invalid, "topic", bad, "see 'shoal topic create --help'")
