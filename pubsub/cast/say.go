@@ -99,6 +99,7 @@ func (l *line) say(ctx context.Context) {
 	timer := time.NewTimer(repeats[0])
 	defer timer.Stop()
 	var out []byte
+	var last time.Time // when it last said something: what comes soon after gathers
 	for again := false; ; {
 		l.mu.Lock()
 		ch, now := l.channel, l.c.cfg.Now()
@@ -119,6 +120,7 @@ func (l *line) say(ctx context.Context) {
 		l.mu.Unlock()
 		if ch != nil && (news || again) {
 			out = appendEnvelope(out[:0], l.key, now.UnixMilli(), &f)
+			last = time.Now()
 			if err := ch.Publish(ctx, out); err != nil && ctx.Err() == nil {
 				l.c.log().Debug("topics: gossip did not take messages", "err", err)
 			}
@@ -142,7 +144,7 @@ func (l *line) say(ctx context.Context) {
 		case <-l.poke:
 			again = false
 			select {
-			case <-time.After(l.c.cfg.Gather):
+			case <-time.After(l.c.cfg.Gather - time.Since(last)):
 			case <-ctx.Done():
 				return
 			}
