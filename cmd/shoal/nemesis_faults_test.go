@@ -31,13 +31,14 @@ func (f *farm) faults() map[string]func() {
 	return all
 }
 
-// victim is a node: as a rule the one where kv lives.
+// victim is a node: as a rule one where prey lives.
 func (f *farm) victim() *farmNode {
+	prey := f.prey[f.rng.IntN(len(f.prey))]
 	if f.rng.IntN(4) > 0 {
 		for _, n := range f.nodes {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			var s agents.Show
-			err := n.client.Call(ctx, http.MethodGet, api.Query("agents/show", "agent", "kv"), nil, &s)
+			err := n.client.Call(ctx, http.MethodGet, api.Query("agents/show", "agent", prey), nil, &s)
 			cancel()
 			if err != nil {
 				continue
@@ -62,11 +63,11 @@ func (f *farm) kill() {
 	time.Sleep(time.Second)
 }
 
-// move has kv and lock move while they are in use, to any of the nodes.
+// move has agents move while they are in use, to any of the nodes.
 func (f *farm) move() {
 	for range 6 {
 		by, to := f.nodes[f.rng.IntN(farmNodes)], f.nodes[f.rng.IntN(farmNodes)]
-		name := []string{"kv", "lock"}[f.rng.IntN(2)]
+		name := append([]string{"lock"}, f.prey...)[f.rng.IntN(1+len(f.prey))]
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		err := by.client.Call(ctx, http.MethodPost, "agents/move", api.AgentMove{Agent: name, To: string(to.peer)}, nil)
 		cancel()

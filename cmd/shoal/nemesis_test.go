@@ -83,6 +83,7 @@ type farm struct {
 	dir    string
 	hub    string // namespace; "": no links can be cut
 	small  *farmNode
+	prey   []string // agents whose nodes are harmed rather than others
 	nodes  []*farmNode
 	work   sync.WaitGroup
 	over   atomic.Bool
@@ -111,7 +112,7 @@ func newFarm(t *testing.T) *farm {
 	t.Setenv("TMPDIR", short)
 	t.Setenv("XDG_RUNTIME_DIR", "")
 	t.Setenv("HOME", short)
-	f := &farm{t: t, rng: rand.New(rand.NewPCG(*nemesisSeed, 1)), h: &nemesis.History{}, dir: short}
+	f := &farm{t: t, rng: rand.New(rand.NewPCG(*nemesisSeed, 1)), h: &nemesis.History{}, dir: short, prey: []string{"kv"}}
 	if mayNetns() {
 		f.hub = fmt.Sprintf("nem%d", os.Getpid()%10000)
 		f.ip("netns add " + f.hub)
