@@ -43,9 +43,10 @@ type Turn struct {
 	Read    bool   // the turn reads only: staging anything fails with Refused
 	Gas     uint64 // for this turn; 0: as much as the sandbox allows
 
-	State State
-	Out   Effects
-	Data  Data // nil: it reads none
+	State  State
+	Out    Effects
+	Data   Data   // nil: it reads none
+	Shared Shared // nil: there is none
 }
 
 // Data is what a turn reads of the fabric's datasets. A CID has the same bytes wherever and whenever it is read, so

@@ -193,6 +193,8 @@ type Run struct {
 	Seed   []byte // seeds the guest's randomness
 	// Call has the program call agents; nil: it cannot. n counts its calls from 1.
 	Call func(ctx context.Context, n int, agent, method string, payload []byte) ([]byte, error)
+	// Shared is mergeable state that the program reads and changes; what it staged counts only once the caller commits it. nil: none.
+	Shared Shared
 }
 
 // Ran is what came of a run.

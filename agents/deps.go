@@ -50,7 +50,7 @@ type Native struct {
 	Turned func(key shoal.Key, method string)
 }
 
-// Deps are what this room needs of others. All but Link and Natives must be set.
+// Deps are what this room needs of others. All but Natives, Shared and Link must be set.
 type Deps struct {
 	Peers     shoal.Peers
 	Directory shoal.Directory
@@ -59,6 +59,7 @@ type Deps struct {
 	Code      Code
 	Data      Data
 	Natives   map[string]Native                                      // by code ID, besides the directory
+	Shared    shoal.Drafts                                           // mergeable state; nil: there is none
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured, bytes per second; 0: unknown; nil: all are
 	Key       ed25519.PrivateKey                                     // the node's own: signs births
 	// Boottime reads a clock that goes on while the machine is suspended and never steps.

@@ -96,6 +96,7 @@ func (x *actor) look(ctx context.Context, q *question, inst shoal.Instance, epoc
 		Agent: x.key, Method: q.Method, Payload: q.Payload, Caller: q.Caller, Trace: q.Chain.Trace, Epoch: epoch, Now: now,
 		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out, Data: reading{x},
 	}
+	x.a.draft(&r.turn)
 	reply, err := inst.Turn(ctx, &r.turn)
 	x.keepLines(epoch, r.out.lines)
 	return inst, reply, err

@@ -270,13 +270,33 @@ func (x *actor) run(life context.Context, m *mail, s *turn.Stage, epoch uint64, 
 	}
 	out := &effects{x: x, stage: s, mail: m}
 	t.Out = out
+	shared := x.a.draft(t)
 	reply, err := inst.Turn(ctx, t)
 	x.keepLines(epoch, out.lines)
-	if out.died != nil {
+	switch {
+	case out.died != nil:
 		return nil, out.died
+	case err == nil: // before the turn is written: one that runs again changes it again, and none that happened has not
+		err = shared.Commit(ctx)
 	}
 	return reply, err
 }
+
+// draft gives a turn mergeable state, and returns what it will have staged.
+func (a *Agents) draft(t *shoal.Turn) shoal.Draft {
+	if a.Shared == nil {
+		return nothing{}
+	}
+	d := a.Shared.Draft(t.Read)
+	t.Shared = d
+	return d
+}
+
+// nothing is what is staged where there is no mergeable state.
+type nothing struct{ shoal.Shared }
+
+// Commit implements shoal.Draft.
+func (nothing) Commit(context.Context) error { return nil }
 
 func seed(key shoal.Key, epoch uint64, request string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte(key), epoch), request...)

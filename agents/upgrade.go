@@ -229,6 +229,8 @@ func (x *actor) migrate(life context.Context, m *mail, s *turn.Stage, epoch uint
 		return err
 	}
 	defer inst.Close()
+	var whole shoal.Turn // what all steps have in common
+	shared := x.a.draft(&whole)
 	for step := range maxSteps {
 		if err := m.ctx.Err(); err != nil {
 			return err
@@ -237,7 +239,7 @@ func (x *actor) migrate(life context.Context, m *mail, s *turn.Stage, epoch uint
 		out := &effects{x: x, stage: s, mail: m}
 		reply, err := inst.Turn(ctx, &shoal.Turn{
 			Agent: x.key, Method: migrate, Caller: string(m.code.by), Epoch: epoch, Now: now,
-			Seed: seed(x.key, epoch, fmt.Sprint(migrate, m.code.manifest.Number, step)), State: s, Out: out, Data: reading{x},
+			Seed: seed(x.key, epoch, fmt.Sprint(migrate, m.code.manifest.Number, step)), State: s, Out: out, Data: reading{x}, Shared: whole.Shared,
 		})
 		cancel()
 		x.keepLines(epoch, out.lines)
@@ -247,7 +249,7 @@ func (x *actor) migrate(life context.Context, m *mail, s *turn.Stage, epoch uint
 		case err != nil:
 			return shoal.Wrap(shoal.Failed, "migrate", err)
 		case string(reply) != migrateMore:
-			return nil
+			return shared.Commit(life)
 		}
 	}
 	return shoal.E(shoal.Failed, "migrate", fmt.Sprintf("it wants more after %d calls", maxSteps), "have it set a timer to go on later")

@@ -41,9 +41,10 @@ type TopicMessage struct {
 	Trace     string `json:"trace,omitempty"`
 	Key       string `json:"key,omitempty"`
 	Body      []byte `json:"body,omitempty"`
-	Data      string `json:"data,omitempty"`   // CID of a body that is longer than is handed over here
-	Try       int    `json:"try,omitempty"`    // to a consumer
-	Reason    string `json:"reason,omitempty"` // why it was given up
+	Data      string `json:"data,omitempty"`     // CID of a body that is longer than is handed over here
+	Try       int    `json:"try,omitempty"`      // to a consumer
+	Reason    string `json:"reason,omitempty"`   // why it was given up
+	Consumer  string `json:"consumer,omitempty"` // that gave it up
 	// Lost says that messages From to To of a publisher ("": offsets of a durable topic) are gone, and nothing else is set.
 	Lost *TopicGap `json:"lost,omitempty"`
 }
@@ -345,10 +346,11 @@ func (s *Server) topicDead(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := p.Dead(r.Context(), r.URL.Query().Get("topic"), r.URL.Query().Get("consumer"), 0)
+	list, err := p.Dead(r.Context(), r.URL.Query().Get("topic"), r.URL.Query().Get("consumer"))
 	out := make([]TopicMessage, len(list))
 	for i := range list {
-		out[i] = topicMessage(r.Context(), p, &list[i])
+		out[i] = topicMessage(r.Context(), p, &list[i].Delivery)
+		out[i].Consumer = list[i].Consumer
 	}
 	return out, err
 }
@@ -356,7 +358,7 @@ func (s *Server) topicDead(r *http.Request) (any, error) {
 // TopicResend has messages that were given up delivered again, or, with Drop, forgets them. No offsets: all.
 type TopicResend struct {
 	Topic    string   `json:"topic"`
-	Consumer string   `json:"consumer"`
+	Consumer string   `json:"consumer,omitempty"` // "": all
 	Offsets  []uint64 `json:"offsets,omitempty"`
 	Drop     bool     `json:"drop,omitempty"`
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-fabric/shoal/bench/place"
 	"github.com/shoal-fabric/shoal/bench/rig"
 	"github.com/shoal-fabric/shoal/bench/service"
+	"github.com/shoal-fabric/shoal/bench/state"
 	"github.com/shoal-fabric/shoal/bench/topicdurable"
 )
 
@@ -29,7 +30,7 @@ import (
 func benches() []*rig.Bench {
 	return []*rig.Bench{
 		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
-		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(), service.Bench(), topicdurable.Bench(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(), service.Bench(), state.Bench(), topicdurable.Bench(),
 	}
 }
 

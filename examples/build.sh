@@ -13,8 +13,10 @@ link="-Wl,--strip-all,--stack-first,-z,stack-size=524288"
 for name in cat fail grep hello wordcount wordsum; do
   clang $flags -msimd128 -mbulk-memory $link -o "$out/$name.wasm" "$name/main.c"
 done
-clang $flags -I../sdk/c $link -o "$out/ask.wasm" ask/main.c
-for name in classify counterc ledger readerc tally; do
+for name in ask count; do
+  clang $flags -I../sdk/c $link -o "$out/$name.wasm" "$name/main.c"
+done
+for name in classify counterc ledger readerc tally wordcount-stream; do
   clang $flags -mexec-model=reactor -I../sdk/c -Wl,--strip-all,--stack-first -o "$out/$name.wasm" "$name/main.c"
 done
 if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then
@@ -22,7 +24,7 @@ if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then
   exit
 fi
 cd agents
-for name in counter election kv lock membership primes queue reader transfer; do
+for name in counter election kv lock membership poll primes queue reader transfer; do
   GOTOOLCHAIN=local GOFLAGS= GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build -trimpath -buildvcs=false \
     -buildmode=c-shared -ldflags '-s -w' -o "$out/$name.wasm" "./$name"
   gzip -9nf "$out/$name.wasm"

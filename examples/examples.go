@@ -24,6 +24,7 @@ func List() []Example {
 		{Name: "ask", About: "ask AGENT METHOD [PAYLOAD]: calls an agent and prints its reply"},
 		{Name: "cat", About: "cat [PATH...]: writes files, or standard input, to standard output"},
 		{Name: "classify", About: "classify: a service that finds dirty words, one text or many at once; methods classify, handle_batch"},
+		{Name: "count", About: "count NAME[#FIELD] [N]: adds to a counter of the mergeable state, and prints it"},
 		{Name: "counter", About: "counter: an agent that counts; methods add [N], get"},
 		{Name: "counterc", About: "counterc: the same in C; methods add [N], get"},
 		{Name: "election", About: "election: the bully algorithm, each member an agent; methods setup, leader, rounds"},
@@ -34,6 +35,7 @@ func List() []Example {
 		{Name: "ledger", About: "ledger: an agent that checks numbered messages of a topic; methods take, report, last KEY"},
 		{Name: "lock", About: "lock: an agent that lends locks with fencing tokens; methods acquire, renew, release, holder"},
 		{Name: "membership", About: "membership: an agent that knows who is there; methods join, beat, leave, view, history, watch"},
+		{Name: "poll", About: "poll: an agent that takes votes into mergeable state; methods vote, result, turnout"},
 		{Name: "primes", About: "primes: a long computation in parts, that goes on elsewhere; methods start N, progress, stop"},
 		{Name: "queue", About: "queue: an agent that hands out messages until they are done; methods push, pull, done, extend, count"},
 		{Name: "reader", About: "reader: an agent that reads datasets by CID, wherever they lie; methods lines, sum, total"},
@@ -41,6 +43,7 @@ func List() []Example {
 		{Name: "tally", About: "tally: what a counter can be upgraded to; methods add [N], get, largest"},
 		{Name: "transfer", About: "transfer: two-phase commit over agents; methods deposit, balance, transfer, status"},
 		{Name: "wordcount", About: "wordcount [PATH...]: counts the words of /data into /out/counts.tsv"},
+		{Name: "wordcount-stream", About: "wordcount-stream: an agent that counts words into a map of the mergeable state; methods count, into, top"},
 		{Name: "wordsum", About: "wordsum: adds up the counts.tsv files of /data into /out/counts.tsv"},
 	}
 }

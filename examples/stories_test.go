@@ -104,6 +104,24 @@ func stories() []story {
 			r sum set|a|x -> !numbers of bytes
 			r sum other -> !nobody has it
 			r? total -> 3`},
+		{"wordcount-stream", "a b", `
+			a count The cat, the dog|the end -> 6
+			b count a dog -> 2
+			b? top 2 -> 3 the|2 dog|
+			a into other -> other
+			a count the -> 1
+			a? top -> 1 the|
+			b? top 1 -> 3 the|
+			b? count the -> !reads only
+			b into -> !the name of a map`},
+		{"poll", "n s", `
+			n vote lunch|ann|soup -> 
+			s vote lunch|bob|rice -> 
+			s vote lunch|ann|rice -> 
+			n? result lunch -> rice 2|
+			s? turnout lunch -> 3
+			n vote lunch|ann -> !three lines
+			n? vote lunch|ann|soup -> !reads only`},
 		{"primes", "p", `
 			p start 1 -> !a number from 2
 			p start 50000 -> 

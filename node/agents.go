@@ -25,7 +25,7 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	cfg.Log, cfg.Now, cfg.NoGravity = n.cfg.Log, n.cfg.now, cfg.NoGravity || n.cfg.NoGravity
 	r.agents, err = agents.New(cfg, agents.Deps{
 		Peers: r.rpc, Directory: r.dht, Table: r.disk.Table("agents"), Members: r.members, Code: agentCode{n}, Key: key,
-		Data: agentData{n}, Link: n.link, Natives: n.natives(), Boottime: devices.Boottime,
+		Data: agentData{n}, Shared: r.state, Link: n.link, Natives: n.natives(), Boottime: devices.Boottime,
 	})
 	if err != nil {
 		return err

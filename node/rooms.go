@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-fabric/shoal/data"
 	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/dht"
+	"github.com/shoal-fabric/shoal/gossip"
 	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/members"
 	"github.com/shoal-fabric/shoal/native"
@@ -45,6 +46,7 @@ type rooms struct {
 	plans   *plans.Plans
 	agents  *agents.Agents
 	state   *state.State
+	gossip  *gossip.Gossip
 	pubsub  *pubsub.PubSub
 
 	services *services.Services
@@ -115,13 +117,13 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.buildState(); err != nil {
+		return err
+	}
 	if err := n.buildMinds(); err != nil {
 		return err
 	}
 	if err := n.buildAgents(key); err != nil {
-		return err
-	}
-	if err := n.buildState(); err != nil {
 		return err
 	}
 	if err := n.buildServices(); err != nil {
@@ -169,7 +171,7 @@ func (n *Node) buildMinds() (err error) {
 		OfferWait: cfg.patience(), Policy: cfg.Placement.Policy, Log: cfg.Log,
 	}, scheduler.Deps{
 		Peers: r.rpc, Data: taskData{r.data, r.disk}, Runner: runner, Members: r.members, KV: r.disk.KV("tasks"), Link: n.link,
-		Agents: lateAgents{n}, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
+		Agents: lateAgents{n}, Shared: r.state, Directory: r.dht, Room: r.native.Room, Used: r.data.Demand,
 		Probe: n.probe, Probed: func(p shoal.PeerID) bool { return r.rpc.Link(p).Probed },
 	})
 	if err != nil {
@@ -302,14 +304,17 @@ func (r *rooms) hangUp() {
 // close closes the rooms in the reverse order of build.
 func (r *rooms) close() error {
 	var errs []error
-	if r.state != nil {
-		errs = append(errs, r.state.Close())
+	if r.gossip != nil {
+		errs = append(errs, r.gossip.Close())
 	}
 	if r.native != nil {
 		errs = append(errs, r.native.Close())
 	}
 	if r.sandbox != nil {
 		errs = append(errs, r.sandbox.Close())
+	}
+	if r.state != nil {
+		errs = append(errs, r.state.Close())
 	}
 	if r.blobs != nil {
 		errs = append(errs, r.blobs.Close())

@@ -25,7 +25,7 @@ func (n *Node) buildServices() (err error) {
 	}
 	r.services, err = services.New(cfg, services.Deps{
 		Programs: programs,
-		Peers:    r.rpc, Directory: r.dht, Members: r.members, Names: serviceNames{r.agents}, Code: serviceCode{agentCode{n}}, Agents: lateAgents{n},
+		Peers:    r.rpc, Directory: r.dht, Members: r.members, Names: serviceNames{r.agents}, Code: serviceCode{agentCode{n}}, Agents: lateAgents{n}, Shared: r.state,
 		Link: n.link, Load: r.sched.Load,
 	})
 	return err

@@ -12,6 +12,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/data"
+	"github.com/shoal-fabric/shoal/gossip"
 	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 	"github.com/shoal-fabric/shoal/services"
@@ -19,10 +20,11 @@ import (
 
 func (n *Node) buildTopics() (err error) {
 	r := n.rooms
+	r.gossip = gossip.New(r.host.Libp2p(), gossip.Config{Fabric: r.members.Fabric(), Log: n.cfg.Log})
 	cfg := n.cfg.Topics
 	cfg.Log, cfg.Now = n.cfg.Log, n.cfg.now
 	r.pubsub, err = pubsub.New(cfg, pubsub.Deps{
-		Peers: r.rpc, Members: r.members, Agents: topicAgents{r.agents}, Services: topicServices{n}, Bodies: topicBodies{n},
+		Peers: r.rpc, Members: r.members, Agents: topicAgents{r.agents}, Services: topicServices{n}, Bodies: topicBodies{n}, Gossip: r.gossip,
 	})
 	if err == nil {
 		n.late.pubsub.Store(r.pubsub)

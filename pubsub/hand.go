@@ -76,7 +76,7 @@ func (h *hand) run() {
 	defer close(h.over)
 	defer h.end()
 	p := h.d.t.p
-	q := topic.Fetch{Consumer: h.consumer, Worker: h.d.worker, Over: true}
+	q := topic.Fetch{Consumer: h.consumer, Worker: h.d.worker, Over: true, Sole: true}
 	var due <-chan time.Time
 	for pause := time.Duration(0); h.ctx.Err() == nil; {
 		if len(q.Ack)+len(q.Fail) == 0 {
@@ -194,7 +194,7 @@ func (h *hand) done(m *topic.Delivery, err error) {
 	h.mu.Lock()
 	delete(h.under, m.Offset)
 	if err != nil {
-		h.fail = append(h.fail, topic.Failure{Offset: m.Offset, Why: err.Error(), Final: true})
+		h.fail = append(h.fail, topic.Failure{Offset: m.Offset, Why: err.Error(), Final: true, More: h.group.tries - m.Try})
 	} else {
 		h.ack = append(h.ack, m.Offset)
 	}

@@ -39,33 +39,66 @@ func (p *PubSub) Show(ctx context.Context, name string) (*Show, error) {
 	return s, nil
 }
 
-// Dead lists what a consumer of a durable topic gave up, from an offset on.
-func (p *PubSub) Dead(ctx context.Context, name, consumer string, from uint64) ([]topic.Delivery, error) {
+// Dead is a message that a consumer gave up.
+type Dead struct {
+	Consumer string
+	topic.Delivery
+}
+
+// dead lists the consumers that have given up something; consumer "": of all.
+func (p *PubSub) dead(ctx context.Context, t *local, consumer string) (names []string, err error) {
+	if consumer != "" {
+		return []string{consumer}, nil
+	}
+	var list []topic.Consumer
+	err = p.look(ctx, t.key, "consumers", nil, &list)
+	for _, c := range list {
+		if c.Dead > 0 {
+			names = append(names, c.Name)
+		}
+	}
+	return names, err
+}
+
+// Dead lists what a consumer of a durable topic gave up; "": all consumers.
+func (p *PubSub) Dead(ctx context.Context, name, consumer string) (list []Dead, err error) {
 	t, err := p.open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	var list []topic.Delivery
-	for {
-		var page topic.Page
-		if err := p.look(ctx, t.key, "dead", topic.Read{Consumer: consumer, From: from}, &page); err != nil {
-			return nil, shoal.Wrap(shoal.Unavailable, "topic "+name, err)
+	names, err := p.dead(ctx, t, consumer)
+	for _, c := range names {
+		for from := uint64(0); ; {
+			var page topic.Page
+			if err := p.look(ctx, t.key, "dead", topic.Read{Consumer: c, From: from}, &page); err != nil {
+				return nil, shoal.Wrap(shoal.Unavailable, "topic "+name, err)
+			}
+			if len(page.Messages) == 0 {
+				break
+			}
+			for _, m := range page.Messages {
+				list = append(list, Dead{c, m})
+				from = m.Offset + 1
+			}
 		}
-		if len(page.Messages) == 0 {
-			return list, nil
-		}
-		list = append(list, page.Messages...)
-		from = list[len(list)-1].Offset + 1
 	}
+	return list, shoal.Wrap(shoal.Unavailable, "topic "+name, err)
 }
 
-// Resend has what a consumer gave up delivered again, or forgets it; no offsets: all. It returns how many there were.
+// Resend has what a consumer ("": each) gave up delivered again, or forgets it; no offsets: all. It returns how many there were.
 func (p *PubSub) Resend(ctx context.Context, name, consumer string, drop bool, offsets ...uint64) (n int, err error) {
 	t, err := p.open(ctx, name)
 	if err != nil {
 		return 0, err
 	}
-	err = p.call(ctx, t.key, "resend", topic.Resend{Consumer: consumer, Offsets: offsets, Drop: drop}, &n)
+	names, err := p.dead(ctx, t, consumer)
+	for _, c := range names {
+		var some int
+		if err = p.call(ctx, t.key, "resend", topic.Resend{Consumer: c, Offsets: offsets, Drop: drop}, &some); err != nil {
+			break
+		}
+		n += some
+	}
 	return n, shoal.Wrap(shoal.Unavailable, "topic "+name, err)
 }
 

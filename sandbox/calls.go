@@ -9,7 +9,7 @@ import (
 )
 
 // program has a guest that runs once use those host calls of docs/abi.md that make sense for it: it calls agents, and
-// has no state, no timers and nothing that could be sent when a turn is committed.
+// has mergeable state, and no state of its own, no timers and nothing that could be sent when a turn is committed.
 type program struct {
 	g     *guest
 	desk  hostcall.Desk
@@ -18,13 +18,13 @@ type program struct {
 
 // calling gives the guest its host calls; the context bears them.
 func (g *guest) calling(ctx context.Context) (_ context.Context, end func()) {
-	if g.run.Call == nil {
+	if g.run.Call == nil && g.run.Shared == nil {
 		return ctx, func() {}
 	}
 	p := &program{g: g}
 	p.desk.Host = p
 	p.desk.Begin(&shoal.Turn{
-		Method: "_start", Now: time.Unix(epoch, 0), Seed: g.run.Seed, State: p, Out: p,
+		Method: "_start", Now: time.Unix(epoch, 0), Seed: g.run.Seed, State: p, Out: p, Shared: g.run.Shared,
 	})
 	return context.WithValue(ctx, hostcall.Key{}, &p.desk), func() { p.desk.Finish() }
 }
@@ -40,6 +40,9 @@ func (p *program) Resumed() { p.g.gas.began = time.Now() }
 
 // Call implements shoal.Effects.
 func (p *program) Call(ctx context.Context, agent, method string, payload []byte) ([]byte, error) {
+	if p.g.run.Call == nil {
+		return nil, shoal.E(shoal.Refused, "call "+agent, "there are no agents here", "")
+	}
 	p.calls++
 	return p.g.run.Call(ctx, p.calls, agent, method, payload)
 }

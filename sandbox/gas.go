@@ -297,8 +297,10 @@ func agentCall(name string) uint32 {
 		return 50_000
 	case "send", "timer":
 		return 10_000
-	case "scan":
+	case "scan", "state_items", "state_fields":
 		return 5000
+	case "state_add", "state_set", "state_insert", "state_remove", "state_clear", "state_get", "state_has":
+		return 3000
 	case "get", "put", "delete", "log":
 		return 2000
 	case "now", "epoch", "gas", "reading":

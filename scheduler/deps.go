@@ -19,6 +19,7 @@ type Deps struct {
 	KV        shoal.KV
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured; zeros: unknown. nil: nothing is
 	Agents    shoal.Agents                                           // what tasks call; nil: none
+	Shared    shoal.Drafts                                           // mergeable state that tasks use; nil: none
 	Directory shoal.Directory                                        // for fabrics without a member table; nil: none
 
 	// Probe has the rate of the link to a peer measured, in the background and within its own bounds, as a decision lacks it.

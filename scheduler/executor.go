@@ -254,6 +254,11 @@ func (x *executor) run(ctx context.Context, o order) (out shoal.Outcome, err err
 	if x.d.Agents != nil {
 		run.Call = x.caller(o.task)
 	}
+	var shared shoal.Draft
+	if x.d.Shared != nil {
+		shared = x.d.Shared.Draft(false)
+		run.Shared = shared
+	}
 	ran, err := x.d.Runner.Run(ctx, run)
 	out.Exit, out.Seconds, out.Gas, out.Over = ran.Exit, ran.Seconds, ran.Gas, ran.Over
 	out.Devices, out.Bounds = ran.Devices, ran.Bounds
@@ -263,7 +268,10 @@ func (x *executor) run(ctx context.Context, o order) (out shoal.Outcome, err err
 	if err != nil {
 		return out, shoal.Wrap(shoal.Internal, what, err)
 	}
-	return out, x.adopt(ctx, run.Out, &out)
+	if err := x.adopt(ctx, run.Out, &out); err != nil || out.Exit != 0 || shared == nil {
+		return out, err
+	}
+	return out, shoal.Wrap(shoal.Internal, what, shared.Commit(ctx))
 }
 
 // caller has a task call agents. The names of its requests come from its own: another try or copy of it that calls the

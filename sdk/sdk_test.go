@@ -68,7 +68,7 @@ func TestFake(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no C compiler for this machine: agents in C are tested with one")
 	}
-	for _, source := range []string{"testdata/fake.c", "../examples/classify/test.c", "../examples/counterc/test.c", "../examples/ledger/test.c", "../examples/readerc/test.c", "../examples/tally/test.c"} {
+	for _, source := range []string{"testdata/fake.c", "../examples/classify/test.c", "../examples/counterc/test.c", "../examples/ledger/test.c", "../examples/readerc/test.c", "../examples/tally/test.c", "../examples/wordcount-stream/test.c"} {
 		bin := filepath.Join(t.TempDir(), "test")
 		if out, err := exec.Command(cc, "-Wall", "-Wextra", "-Werror", "-Ic", "-o", bin, source).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", source, err, out)

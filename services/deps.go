@@ -11,7 +11,7 @@ import (
 	"github.com/shoal-fabric/shoal/services/batch"
 )
 
-// Deps are what this room needs of others. All must be set but Agents and Programs.
+// Deps are what this room needs of others. All must be set but Agents, Shared and Programs.
 type Deps struct {
 	Peers     shoal.Peers
 	Directory shoal.Directory
@@ -20,6 +20,7 @@ type Deps struct {
 	Code      Code
 	Programs  Programs                                               // nil: this node has none
 	Agents    shoal.Agents                                           // whom instances may call; nil: nobody
+	Shared    shoal.Drafts                                           // mergeable state that instances use; nil: none
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured; zeros: unknown
 	Load      func() shoal.Load                                      // of this node
 }

@@ -82,6 +82,11 @@ func (r *reactor) Run(ctx context.Context, calls []Call) ([]batch.Answer, error)
 		Agent: r.key, Method: r.spec.Method, Payload: calls[0].Payload, Caller: string(calls[0].Caller), Epoch: 1, Now: time.Now(),
 		State: nothing{}, Out: effects{r},
 	}
+	commit := func(context.Context) error { return nil }
+	if r.s.Shared != nil {
+		d := r.s.Shared.Draft(false)
+		t.Shared, commit = d, d.Commit
+	}
 	var seed [16]byte
 	_, _ = r.dice.Read(seed[:])
 	t.Seed = seed[:]
@@ -96,10 +101,13 @@ func (r *reactor) Run(ctx context.Context, calls []Call) ([]batch.Answer, error)
 	if err != nil {
 		return nil, err
 	}
-	if len(calls) == 1 {
-		return []batch.Answer{{Reply: reply}}, nil
+	answers := []batch.Answer{{Reply: reply}}
+	if len(calls) > 1 {
+		if answers, err = batch.Unpack(len(calls), reply); err != nil {
+			return nil, err
+		}
 	}
-	return batch.Unpack(len(calls), reply)
+	return answers, commit(ctx)
 }
 
 // nothing is the state of what has none.

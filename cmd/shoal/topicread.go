@@ -169,16 +169,14 @@ func topicDeadCmd(s *shell) *cobra.Command {
 	var resend bool
 	var offsets []uint
 	cmd := &cobra.Command{
-		Use:   "dead TOPIC --consumer NAME",
+		Use:   "dead TOPIC",
 		Short: "List the messages of a durable topic that were given up, or send them again",
-		Long: `Messages that failed as often as the topic allows are put aside, with the last error. 'shoal topic show' has the consumers' names
-and how many they are. --resend has them delivered again, --drop forgets them: all, or those of --offset.`,
-		Example: "  shoal topic dead orders/created --consumer binding:3f2a\n  shoal topic dead orders/created --consumer binding:3f2a --resend --offset 17",
+		Long: `Messages that failed as often as the topic allows are put aside, with the last error. --resend has them delivered again, --drop
+forgets them: all, or those of --consumer and --offset.`,
+		Example: "  shoal topic dead orders/created\n  shoal topic dead orders/created --resend --offset 17",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case req.Consumer == "":
-				return usage(cmd, "wants --consumer NAME")
 			case resend && req.Drop:
 				return usage(cmd, "wants one of --resend and --drop")
 			case resend || req.Drop:
@@ -209,14 +207,14 @@ and how many they are. --resend has them delivered again, --drop forgets them: a
 			}
 			rows := make([][]string, len(list))
 			for i, m := range list {
-				rows[i] = []string{strconv.FormatUint(m.Offset, 10), strconv.Itoa(m.Try), m.Reason, dash(m.Key), fmt.Sprintf("%.60q", m.Body)}
+				rows[i] = []string{strconv.FormatUint(m.Offset, 10), m.Consumer, strconv.Itoa(m.Try), dash(m.Key), fmt.Sprintf("%.40q", m.Body), m.Reason}
 			}
-			s.table("OFFSET TRIES WHY KEY BODY", rows)
+			s.table("OFFSET CONSUMER TRIES KEY BODY WHY", rows)
 			return nil
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&req.Consumer, "consumer", "", "whose")
+	f.StringVar(&req.Consumer, "consumer", "", "only what this one gave up")
 	f.BoolVar(&resend, "resend", false, "deliver them again")
 	f.BoolVar(&req.Drop, "drop", false, "forget them")
 	f.UintSliceVar(&offsets, "offset", nil, "only these")

@@ -185,8 +185,8 @@ func appendEnvelope(b []byte, key shoal.Key, at int64, f *frame) []byte {
 	return f.append(binary.AppendUvarint(b, uint64(max(at, 0))))
 }
 
-// maxEnvelope is the size of the largest envelope, in bytes.
-const maxEnvelope = maxFrame + 256
+// MaxEnvelope is the size of the largest envelope, in bytes.
+const MaxEnvelope = maxFrame + 256
 
 // parseEnvelope reads and checks an envelope, without judging when it was made.
 func parseEnvelope(b []byte) (key shoal.Key, at int64, f frame, err error) {

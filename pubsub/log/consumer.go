@@ -49,6 +49,7 @@ type Cursor struct {
 	Gone   uint64 `cbor:"g,omitempty"` // given up, and not kept
 	Missed uint64 `cbor:"m,omitempty"` // dropped from the log before they were settled
 	Used   int64  `cbor:"u,omitempty"` // Unix milliseconds
+	Sole   string `cbor:"s,omitempty"` // the only worker; "": there may be several
 
 	name string
 }

@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 
@@ -25,17 +26,24 @@ type Failure struct {
 	After  int64 // milliseconds until it is delivered again
 	Final  bool  // it is given up at once
 	Back   bool  // it was not tried: the delivery does not count
+	More   int   // times that it was tried besides
 }
 
 // Settle is what a worker tells and asks.
 type Settle struct {
 	Worker string
 	Over   bool // what other workers have is free, as if it had not been delivered; nothing is waited for
+	Sole   bool // with Over: from now on all other workers are refused, and what this one has stays its own until it is settled
 	Ack    []uint64
 	Fail   []Failure
 	Limit  int // entries to deliver; 0: none
 	Bytes  int // of them, about; 0 or more than MaxBudget: MaxBudget
 }
+
+const maxMore = 1000
+
+// never is when the lease of a sole worker ends.
+const never = math.MaxInt64
 
 // Given is an entry that was delivered.
 type Given struct {
@@ -66,8 +74,12 @@ func (l *Log) Fetch(c *Cursor, q Settle) (out Fetched, err error) {
 		f.bytes = MaxBudget
 	}
 	f.missed()
-	if q.Over {
+	switch sole := map[bool]string{true: q.Worker}[q.Sole]; {
+	case q.Over:
 		c.Runs, c.Again = f.over(c.Runs), f.over(c.Again)
+		f.changed, c.Sole = f.changed || c.Sole != sole, sole
+	case c.Sole != "" && c.Sole != q.Worker:
+		return out, shoal.E(shoal.Refused, "fetch", "another worker has taken over", "stop, or take over from it")
 	}
 	if err := f.settle(); err != nil {
 		return out, err
@@ -216,7 +228,7 @@ func join(list []run, r run) []run {
 }
 
 func (f *fetching) failed(out []run, one run, v *Failure, again bool) ([]run, error) {
-	one.Worker, one.Due = "", f.l.now+min(max(0, v.After), MaxAfter)
+	one.Worker, one.Due, one.Try = "", f.l.now+min(max(0, v.After), MaxAfter), one.Try+min(max(0, v.More), maxMore)
 	if v.Back && !v.Final {
 		one.Try = max(0, one.Try-1)
 		return join(out, one), nil
@@ -331,6 +343,9 @@ func (f *fetching) give(r run, n int, again bool) (run, error) {
 		r.Begun = f.l.now
 	}
 	r.N, r.Worker, r.Due, r.Try = uint64(len(list)), f.q.Worker, f.l.now+f.l.rules.Wait, r.Try+1
+	if f.c.Sole != "" {
+		r.Due = never
+	}
 	for _, e := range list {
 		f.out = append(f.out, Given{e, r.Try, r.Begun})
 		f.bytes -= len(e.Bytes)
@@ -373,7 +388,7 @@ func (f *fetching) due() (due int64) {
 	}
 	for _, list := range [][]run{f.c.Runs, f.c.Again} {
 		for i := range list {
-			if at := max(list[i].Due, f.l.now); due == 0 || at < due {
+			if at := max(list[i].Due, f.l.now); at < never && (due == 0 || at < due) {
 				due = at
 			}
 		}

@@ -42,6 +42,7 @@ type follower struct {
 	dead   map[uint64]*copied
 	missed uint64
 	floor  uint64 // as it was last seen
+	sole   string
 }
 
 // twin is the dumb version: slices and maps in memory, entry by entry. What the log dropped it drops as well, if it may be.
@@ -86,6 +87,10 @@ func (w *twin) fetch(f *follower, q Settle, now int64) (out []string) {
 		for _, d := range f.dead {
 			free(&d.redelivery) // of no account unless it is sent again
 		}
+		f.sole = ""
+		if q.Sole {
+			f.sole = q.Worker
+		}
 	}
 	told := map[uint64]bool{}
 	for _, o := range q.Ack {
@@ -128,6 +133,9 @@ func (w *twin) fetch(f *follower, q Settle, now int64) (out []string) {
 			m.begun = now
 		}
 		m.worker, m.due, m.try = q.Worker, now+w.rules.Wait, m.try+1
+		if f.sole != "" {
+			m.due = never
+		}
 		out = append(out, fmt.Sprintf("%d:%s/%d@%d", o, text, m.try, m.begun))
 	}
 	const why = "it was not acknowledged in time"
@@ -329,7 +337,7 @@ func (p *pair) consumer() (*Cursor, *follower) {
 func (p *pair) fetch() {
 	p.open()
 	c, f := p.consumer()
-	q := Settle{Worker: []string{"w", "v"}[p.r.IntN(2)], Over: p.r.IntN(10) == 0, Limit: p.r.IntN(6)}
+	q := Settle{Worker: []string{"w", "v"}[p.r.IntN(2)], Over: p.r.IntN(10) == 0, Sole: p.r.IntN(2) == 0, Limit: p.r.IntN(6)}
 	for o := range f.marks {
 		p.settle(&q, o)
 	}
@@ -340,6 +348,13 @@ func (p *pair) fetch() {
 		p.settle(&q, uint64(p.r.IntN(int(p.twin.next())+3)))
 	}
 	res, err := p.log.Fetch(c, q)
+	if !q.Over && f.sole != "" && f.sole != q.Worker {
+		if shoal.KindOf(err) != shoal.Refused {
+			p.t.Fatalf("%s has a sole worker, and another gets %+v, %v", c.name, res, err)
+		}
+		p.close(nil)
+		return
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -383,6 +398,9 @@ func (p *pair) fetch() {
 }
 
 func earlier(a, b int64) int64 {
+	if b == never {
+		return a
+	}
 	if a == 0 {
 		return b
 	}

@@ -30,9 +30,9 @@ func fetch(o *open) ([]byte, error) {
 			return nil, err
 		}
 	}
-	s := log.Settle{Worker: q.Worker, Over: q.Over, Ack: q.Ack, Limit: q.Limit}
+	s := log.Settle{Worker: q.Worker, Over: q.Over, Sole: q.Sole, Ack: q.Ack, Limit: q.Limit}
 	for _, f := range q.Fail {
-		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final, Back: f.Back})
+		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final, More: f.More, Back: f.Back})
 	}
 	got, err := o.log.Fetch(c, s)
 	if err != nil {

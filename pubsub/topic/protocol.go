@@ -68,9 +68,10 @@ type (
 	Fetch struct {
 		Consumer string    `cbor:"c"`
 		Worker   string    `cbor:"w"`
-		Start    uint64    `cbor:"s,omitempty"` // a consumer that is new begins here; 0: with the next message
-		Over     bool      `cbor:"o,omitempty"` // there is one worker only, from now on this: what others have leased is free, and what waits does so no more; all that is not settled comes before what is new, in order
-		Ack      []uint64  `cbor:"a,omitempty"` // offsets
+		Start    uint64    `cbor:"s,omitempty"`  // a consumer that is new begins here; 0: with the next message
+		Over     bool      `cbor:"o,omitempty"`  // there is one worker only, from now on this: what others have leased is free, and what waits does so no more; all that is not settled comes before what is new, in order
+		Sole     bool      `cbor:"so,omitempty"` // with Over: all others are Refused from now on, and no lease of this worker's ends by itself
+		Ack      []uint64  `cbor:"a,omitempty"`  // offsets
 		Fail     []Failure `cbor:"f,omitempty"`
 		Limit    int       `cbor:"l,omitempty"` // 0: only acknowledge
 	}
@@ -80,6 +81,7 @@ type (
 		Why    string `cbor:"w"`
 		After  int64  `cbor:"a,omitempty"` // milliseconds until it is delivered again
 		Final  bool   `cbor:"f,omitempty"` // it is given up now, however often it was tried
+		More   int    `cbor:"m,omitempty"` // times that it was tried besides its deliveries
 		Back   bool   `cbor:"b,omitempty"` // it was not tried, as another of its key waits: the delivery does not count
 	}
 	// Consumer is a position in the log.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func bound(list ...Binding) *Route {
+func routeOf(list ...Binding) *Route {
 	for i := range list {
 		list[i].ID = fmt.Sprintf("b%d", i)
 		if list[i].Kind == "" {
@@ -16,7 +16,7 @@ func bound(list ...Binding) *Route {
 }
 
 func TestRouteGroups(t *testing.T) {
-	r := bound(
+	r := routeOf(
 		Binding{To: "a", Mode: Each}, Binding{To: "b", Mode: Each, Filter: "json.n > 1"},
 		Binding{To: "c", Mode: One, Group: "g"}, Binding{To: "d", Mode: One, Group: "g"}, Binding{To: "e", Mode: One, Group: "h"},
 		Binding{To: "f", Mode: Ask}, Binding{To: "x", Mode: Each, Filter: "no such"},
@@ -44,7 +44,7 @@ func TestRendezvous(t *testing.T) {
 	for i := range 5 {
 		list = append(list, Binding{To: fmt.Sprint("a", i), Mode: One})
 	}
-	all, fewer := bound(list...), bound(list[:4]...)
+	all, fewer := routeOf(list...), routeOf(list[:4]...)
 	share := map[string]int{}
 	for i := range 10000 {
 		m := &Message{Key: fmt.Sprint("key", i%2500), Publisher: "p", Seq: uint64(i + 1)}
@@ -88,7 +88,7 @@ func TestLanes(t *testing.T) {
 		"kada": {To: "a", Mode: Each, Key: "json.user"},
 		"":     {To: "s", Kind: Service, Mode: Each},
 	} {
-		if _, lane := bound(b).Groups[0].Pick(m, m.Letter()); lane != want {
+		if _, lane := routeOf(b).Groups[0].Pick(m, m.Letter()); lane != want {
 			t.Errorf("%+v: lane %q, not %q", b, lane, want)
 		}
 	}

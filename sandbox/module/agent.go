@@ -15,9 +15,15 @@ func AgentCall(name string) string {
 	case "input", "output", "fail", "error", "rest", "delete", "log", "random",
 		"agent", "caller", "request", "trace", "method":
 		return "ii:i"
-	case "get", "put":
+	case "get", "put", "state_clear":
 		return "iiii:i"
-	case "send":
+	case "state_add":
+		return "iiiiIi:i"
+	case "state_insert", "state_get", "state_fields":
+		return "iiiiiii:i"
+	case "state_items":
+		return "iiiiiiiiii:i"
+	case "send", "state_set", "state_remove", "state_has":
 		return "iiiiii:i"
 	case "scan":
 		return "iiiiiii:i"

@@ -324,17 +324,67 @@ SHOAL_METHOD(folder) {
   return shoal_reply_text(out);
 }
 
+// share does what its payload says with mergeable state: OP NAME FIELD KIND REST.
+SHOAL_METHOD(share) {
+  split(5);
+  static char out[1 << 16], page[1 << 16];
+  const char *op = args[0], *name = args[1], *field = strcmp(args[2], "-") ? args[2] : "", *x = args[4];
+  uint32_t n = strlen(name), f = strlen(field), l = *x ? (uint32_t)last : 0;
+  int32_t kind = atoi(args[3]), code = -1;
+  char *to = out;
+  *to = 0;
+  if (!strcmp(op, "add")) code = shoal_state_add(name, n, field, f, atoll(x), kind);
+  if (!strcmp(op, "set")) code = shoal_state_set(name, n, field, f, x, l);
+  if (!strcmp(op, "insert")) code = shoal_state_insert(name, n, field, f, x, l, kind);
+  if (!strcmp(op, "remove")) code = shoal_state_remove(name, n, field, f, x, l);
+  if (!strcmp(op, "clear")) code = shoal_state_clear(name, n, field, f);
+  if (!strcmp(op, "has")) to += sprintf(to, "%d", code = shoal_state_has(name, n, field, f, x, l));
+  if (!strcmp(op, "get")) {
+    code = shoal_state_get(name, n, field, f, kind, page, sizeof page);
+    if (code > 0 && *page == SHOAL_REGISTER)
+      to += sprintf(to, "%d %.*s", *page, (int)code - 4, page + 4);
+    else if (code > 0)
+      to += sprintf(to, "%d %lld", *page, shoal_number(name, field));
+  }
+  if (!strcmp(op, "items")) {
+    static char after[4096];
+    uint32_t after_n = 0;
+    for (int first = 1; (code = shoal_state_items(name, n, field, f, after, after_n, first, atoi(x), page, sizeof page)) > 0; first = 0)
+      for (char *at = page; at < page + code; at += 4 + after_n) {
+        memcpy(&after_n, at, 4);
+        memcpy(after, at + 4, after_n);
+        to += sprintf(to, "%.*s;", (int)after_n, at + 4);
+      }
+  }
+  if (!strcmp(op, "fields")) {
+    static char after[512];
+    uint32_t h[3] = {0, 0, 0};
+    while ((code = shoal_state_fields(name, n, after, h[1], atoi(x), page, sizeof page)) > 0)
+      for (char *at = page; at < page + code; at += 12 + h[1] + h[2]) {
+        memcpy(h, at, 12);
+        memcpy(after, at + 12, h[1]);
+        int64_t v = 0;
+        if (h[0] == SHOAL_REGISTER)
+          to += sprintf(to, "%.*s:%d=%.*s;", (int)h[1], at + 12, (int)h[0], (int)h[2], at + 12 + h[1]);
+        else
+          to += sprintf(to, "%.*s:%d=%lld;", (int)h[1], at + 12, (int)h[0], *(long long *)memcpy(&v, at + 12 + h[1], 8));
+      }
+  }
+  if (code < 0) sprintf(out, "error %d", -code);
+  return shoal_reply_text(out);
+}
+
 // raw makes one host call with the numbers of the payload, and replies what it returned: the fuzz test's.
 SHOAL_METHOD(raw) {
   struct {
-    uint32_t which, a[8];
+    uint32_t which, a[10];
     int64_t delay;
   } in;
   if (shoal_input(&in, sizeof in) != sizeof in) return 1;
   uint32_t *a = in.a;
 #define P(i) ((void *)(uintptr_t)a[i])
   int64_t r = 0;
-  switch (in.which % 23) {
+  switch (in.which % 32) {
     case 0: r = shoal_input(P(0), a[1]); break;
     case 1: r = shoal_rest(P(0), a[1]); break;
     case 2: r = shoal_error(P(0), a[1]); break;
@@ -357,6 +407,15 @@ SHOAL_METHOD(raw) {
     case 19: r = shoal_now() + shoal_epoch() + shoal_gas(); break;
     case 20: r = shoal_reading(); break;
     case 21: r = shoal_read(P(0), a[1], P(2), a[3], in.delay, P(5), a[6]); break;
+    case 23: r = shoal_state_add(P(0), a[1], P(2), a[3], in.delay, a[4]); break;
+    case 24: r = shoal_state_set(P(0), a[1], P(2), a[3], P(4), a[5]); break;
+    case 25: r = shoal_state_insert(P(0), a[1], P(2), a[3], P(4), a[5], a[6]); break;
+    case 26: r = shoal_state_remove(P(0), a[1], P(2), a[3], P(4), a[5]); break;
+    case 27: r = shoal_state_clear(P(0), a[1], P(2), a[3]); break;
+    case 28: r = shoal_state_get(P(0), a[1], P(2), a[3], a[4], P(5), a[6]); break;
+    case 29: r = shoal_state_has(P(0), a[1], P(2), a[3], P(4), a[5]); break;
+    case 30: r = shoal_state_items(P(0), a[1], P(2), a[3], P(4), a[5], a[6], a[7], P(8), a[9]); break;
+    case 31: r = shoal_state_fields(P(0), a[1], P(2), a[3], a[4], P(5), a[6]); break;
     case 22: r = shoal_files(P(0), a[1], P(2), a[3], P(4), a[5], P(6), a[7]); break;
   }
   // Whatever the call wrote, the stack of this function may be gone: it replies from a register.

@@ -95,6 +95,37 @@ SHOAL_HOST(files) int32_t shoal_files(const void *cid, uint32_t cid_n, const voi
 /* Below zero nanoseconds clears the timer. */
 SHOAL_HOST(timer) int32_t shoal_timer(const void *name, uint32_t name_n, int64_t nanoseconds, const void *method,
                                       uint32_t method_n, const void *payload, uint32_t payload_n);
+
+/* The fabric's mergeable state, docs/state.md: objects that have a name, and, in a map, a field, which is else empty. What a
+ * turn changes counts if the turn goes well, and is then on the node's disk before the reply leaves. A turn that is
+ * tried again after a failure of the node changes it again. kind 0: as the object is, or counter or set. */
+enum { SHOAL_COUNTER = 1, SHOAL_TALLY, SHOAL_REGISTER, SHOAL_GROWSET, SHOAL_SET };
+SHOAL_HOST(state_add) int32_t shoal_state_add(const void *name, uint32_t name_n, const void *field, uint32_t field_n, int64_t by,
+                                              int32_t kind);
+SHOAL_HOST(state_set) int32_t shoal_state_set(const void *name, uint32_t name_n, const void *field, uint32_t field_n,
+                                              const void *value, uint32_t value_n);
+SHOAL_HOST(state_insert) int32_t shoal_state_insert(const void *name, uint32_t name_n, const void *field, uint32_t field_n,
+                                                    const void *element, uint32_t element_n, int32_t kind);
+SHOAL_HOST(state_remove) int32_t shoal_state_remove(const void *name, uint32_t name_n, const void *field, uint32_t field_n,
+                                                    const void *element, uint32_t element_n);
+SHOAL_HOST(state_clear) int32_t shoal_state_clear(const void *name, uint32_t name_n, const void *field, uint32_t field_n);
+/* An object as this node knows it: a little-endian uint32, its kind, and a register's bytes, or an int64: a number, or how many
+ * elements a set has. */
+SHOAL_HOST(state_get) int32_t shoal_state_get(const void *name, uint32_t name_n, const void *field, uint32_t field_n, int32_t kind,
+                                              void *buf, uint32_t cap);
+/* 1 if a set has an element, 0 if not. */
+SHOAL_HOST(state_has) int32_t shoal_state_has(const void *name, uint32_t name_n, const void *field, uint32_t field_n,
+                                              const void *element, uint32_t element_n);
+/* Elements of a set that come after another, in order, or, if first is not 0, from the first on: each as a uint32 with its length, and
+ * itself. None: there are no more. */
+SHOAL_HOST(state_items) int32_t shoal_state_items(const void *name, uint32_t name_n, const void *field, uint32_t field_n,
+                                                  const void *after, uint32_t after_n, int32_t first, uint32_t limit, void *buf,
+                                                  uint32_t cap);
+/* Fields of a map that come after another, in order: each as three uint32, its kind and the lengths of its name and value, the
+ * name, and the value as shoal_state_get has it. None: there are no more. */
+SHOAL_HOST(state_fields) int32_t shoal_state_fields(const void *name, uint32_t name_n, const void *after, uint32_t after_n,
+                                                    uint32_t limit, void *buf, uint32_t cap);
+
 SHOAL_HOST(log) int32_t shoal_log(const void *p, uint32_t n);
 
 SHOAL_HOST(random) int32_t shoal_random(void *buf, uint32_t n);
@@ -161,6 +192,37 @@ SHOAL_INLINE int64_t shoal_read_file(const char *cid, const char *path, int64_t 
     if ((uint32_t)n < want) break;
   }
   return (int64_t)got;
+}
+
+/* Mergeable state; field NULL: none. Adds to a counter, sets a register, puts an element into a set. */
+SHOAL_INLINE uint32_t shoal_len(const char *s) { return s ? (uint32_t)strlen(s) : 0; }
+SHOAL_INLINE int32_t shoal_count(const char *name, const char *field, int64_t by) {
+  return shoal_state_add(name, shoal_len(name), field, shoal_len(field), by, 0);
+}
+SHOAL_INLINE int32_t shoal_set(const char *name, const char *field, const void *value, size_t n) {
+  return shoal_state_set(name, shoal_len(name), field, shoal_len(field), value, (uint32_t)n);
+}
+SHOAL_INLINE int32_t shoal_insert(const char *name, const char *field, const char *element) {
+  return shoal_state_insert(name, shoal_len(name), field, shoal_len(field), element, shoal_len(element), 0);
+}
+
+/* A counter's or tally's value, or how many elements a set has; 0 if there is none. */
+SHOAL_INLINE int64_t shoal_number(const char *name, const char *field) {
+  unsigned char b[12];
+  int64_t v = 0;
+  if (shoal_state_get(name, shoal_len(name), field, shoal_len(field), 0, b, sizeof b) != sizeof b || b[0] == SHOAL_REGISTER) return 0;
+  for (int i = 11; i > 3; i--) v = (int64_t)((uint64_t)v << 8 | b[i]);
+  return v;
+}
+
+/* A register's value, NULL if there is none. */
+SHOAL_INLINE char *shoal_value(const char *name, const char *field, size_t *len) {
+  int32_t n = shoal_state_get(name, shoal_len(name), field, shoal_len(field), SHOAL_REGISTER, NULL, 0);
+  if (n < 4) return NULL;
+  char *v = shoal_take(n, shoal_room(), NULL);
+  memmove(v, v + 4, (size_t)n - 3);
+  if (len) *len = (size_t)n - 4;
+  return v;
 }
 
 /* For the end of a method: return shoal_reply(p, n); or return shoal_fails("why"); */

@@ -22,6 +22,20 @@ typedef struct {
   shoal_fake_bytes key, value;
 } shoal_fake_pair;
 
+/* An object of mergeable state. */
+typedef struct {
+  shoal_fake_bytes name, field, value;
+  shoal_fake_bytes *items; /* in order */
+  uint32_t count;
+  int32_t kind;
+  int64_t number;
+} shoal_fake_object;
+
+typedef struct {
+  shoal_fake_object *list; /* in order of names and fields */
+  uint32_t count;
+} shoal_fake_state;
+
 /* What a test sets and looks at. */
 static struct {
   const char *caller; /* of the turns to come */
@@ -42,6 +56,7 @@ static struct {
   uint32_t payload_n, failed;
   shoal_fake_pair *pairs;
   uint32_t count;
+  shoal_fake_state shared;
   shoal_fake_bytes rest;
   char why[256];
   uint64_t dice;
@@ -256,6 +271,200 @@ static int32_t shoal_log(const void *p, uint32_t n) {
   return 0;
 }
 
+/* Mergeable state: of one node. */
+static shoal_fake_object *shoal_fake_object_of(const void *name, uint32_t name_n, const void *field, uint32_t field_n, int make) {
+  shoal_fake_bytes n = {(char *)name, name_n}, f = {(char *)field, field_n};
+  shoal_fake_state *s = &shoal_fake.shared;
+  uint32_t i = 0;
+  for (; i < s->count; i++) {
+    int c = shoal_fake_order(s->list[i].name, n);
+    if (!c) c = shoal_fake_order(s->list[i].field, f);
+    if (!c) return s->list + i;
+    if (c > 0) break;
+  }
+  if (!make) return NULL;
+  s->list = realloc(s->list, (s->count + 1) * sizeof *s->list);
+  if (!s->list) abort();
+  memmove(s->list + i + 1, s->list + i, (s->count++ - i) * sizeof *s->list);
+  memset(s->list + i, 0, sizeof *s->list);
+  s->list[i].name = shoal_fake_copy(name, name_n);
+  s->list[i].field = shoal_fake_copy(field, field_n);
+  return s->list + i;
+}
+
+/* The object that a change is of; it is made if there is none, as kind or else as a. NULL: *code says why. */
+static shoal_fake_object *shoal_fake_change(const void *name, uint32_t name_n, const void *field, uint32_t field_n, int32_t kind,
+                                            int32_t a, int32_t b, int32_t *code) {
+  *code = 0;
+  if (shoal_fake.reading) *code = shoal_fake_refuse(SHOAL_EREFUSED, "the turn reads only");
+  else if (!name_n || name_n > 512 || field_n > 512) *code = shoal_fake_refuse(SHOAL_EINVALID, "names have 1 to 512 bytes");
+  if (*code) return NULL;
+  shoal_fake_object *o = shoal_fake_object_of(name, name_n, field, field_n, 0);
+  if (!o && kind && kind != a && kind != b) {
+    *code = shoal_fake_refuse(SHOAL_EINVALID, "that cannot be done with it");
+  } else if (o && ((kind && kind != o->kind) || (o->kind != a && o->kind != b))) {
+    *code = shoal_fake_refuse(SHOAL_EEXISTS, "it is of another kind");
+  } else if (!o) {
+    o = shoal_fake_object_of(name, name_n, field, field_n, 1);
+    o->kind = kind ? kind : a;
+  }
+  return *code ? NULL : o;
+}
+
+static void shoal_fake_forget(shoal_fake_object *o) {
+  shoal_fake_state *s = &shoal_fake.shared;
+  for (uint32_t i = 0; i < o->count; i++) free(o->items[i].p);
+  free(o->items), free(o->name.p), free(o->field.p), free(o->value.p);
+  memmove(o, o + 1, (size_t)(s->list + --s->count - o) * sizeof *o);
+}
+
+static int32_t shoal_state_add(const void *name, uint32_t name_n, const void *field, uint32_t field_n, int64_t by, int32_t kind) {
+  int32_t code;
+  shoal_fake_object *o = shoal_fake_object_of(name, name_n, field, field_n, 0);
+  if (by < 0 && (o ? o->kind : kind) != SHOAL_TALLY) return shoal_fake_refuse(SHOAL_EINVALID, "a counter only grows");
+  if ((o = shoal_fake_change(name, name_n, field, field_n, kind, SHOAL_COUNTER, SHOAL_TALLY, &code))) o->number += by;
+  return code;
+}
+
+static int32_t shoal_state_set(const void *name, uint32_t name_n, const void *field, uint32_t field_n, const void *value,
+                               uint32_t value_n) {
+  int32_t code;
+  if (value_n > 1 << 16) return shoal_fake_refuse(SHOAL_EINVALID, "too long");
+  shoal_fake_object *o = shoal_fake_change(name, name_n, field, field_n, 0, SHOAL_REGISTER, SHOAL_REGISTER, &code);
+  if (!o) return code;
+  free(o->value.p);
+  o->value = shoal_fake_copy(value, value_n);
+  return 0;
+}
+
+/* Where an element is, or would be. */
+static uint32_t shoal_fake_item(shoal_fake_object *o, const void *element, uint32_t n, int *has) {
+  shoal_fake_bytes e = {(char *)element, n};
+  uint32_t i = 0;
+  while (i < o->count && shoal_fake_order(o->items[i], e) < 0) i++;
+  *has = i < o->count && !shoal_fake_order(o->items[i], e);
+  return i;
+}
+
+static int32_t shoal_state_insert(const void *name, uint32_t name_n, const void *field, uint32_t field_n, const void *element,
+                                  uint32_t element_n, int32_t kind) {
+  int32_t code;
+  int has;
+  if (element_n > 4096) return shoal_fake_refuse(SHOAL_EINVALID, "too long");
+  shoal_fake_object *o = shoal_fake_change(name, name_n, field, field_n, kind, SHOAL_SET, SHOAL_GROWSET, &code);
+  if (!o) return code;
+  uint32_t i = shoal_fake_item(o, element, element_n, &has);
+  if (has) return 0;
+  o->items = realloc(o->items, (o->count + 1) * sizeof *o->items);
+  if (!o->items) abort();
+  memmove(o->items + i + 1, o->items + i, (o->count++ - i) * sizeof *o->items);
+  o->items[i] = shoal_fake_copy(element, element_n);
+  return 0;
+}
+
+static int32_t shoal_state_remove(const void *name, uint32_t name_n, const void *field, uint32_t field_n, const void *element,
+                                  uint32_t element_n) {
+  int32_t code;
+  int has;
+  shoal_fake_object *o = shoal_fake_change(name, name_n, field, field_n, 0, SHOAL_SET, SHOAL_SET, &code);
+  if (!o) return code;
+  uint32_t i = shoal_fake_item(o, element, element_n, &has);
+  if (has) {
+    free(o->items[i].p);
+    memmove(o->items + i, o->items + i + 1, (--o->count - i) * sizeof *o->items);
+  }
+  if (!o->count) shoal_fake_forget(o);
+  return 0;
+}
+
+static int32_t shoal_state_clear(const void *name, uint32_t name_n, const void *field, uint32_t field_n) {
+  if (shoal_fake.reading) return shoal_fake_refuse(SHOAL_EREFUSED, "the turn reads only");
+  shoal_fake_object *o = shoal_fake_object_of(name, name_n, field, field_n, 0);
+  if (o && (o->kind == SHOAL_COUNTER || o->kind == SHOAL_GROWSET)) return shoal_fake_refuse(SHOAL_EINVALID, "it only grows");
+  if (o) shoal_fake_forget(o);
+  return 0;
+}
+
+/* The value as the host writes it, of which there are n bytes: number has room for it if it is one. */
+static const void *shoal_fake_is(shoal_fake_object *o, int64_t *number, uint32_t *n) {
+  *number = o->kind == SHOAL_SET || o->kind == SHOAL_GROWSET ? (int64_t)o->count : o->number;
+  *n = o->kind == SHOAL_REGISTER ? o->value.n : 8;
+  return o->kind == SHOAL_REGISTER ? (const void *)o->value.p : number;
+}
+
+static int32_t shoal_state_get(const void *name, uint32_t name_n, const void *field, uint32_t field_n, int32_t kind, void *buf,
+                               uint32_t cap) {
+  static char out[4 + (1 << 16)];
+  shoal_fake_object *o = shoal_fake_object_of(name, name_n, field, field_n, 0);
+  if (!o || (kind && kind != o->kind)) return shoal_fake_refuse(SHOAL_ENOTFOUND, "nothing of this name is known here");
+  int64_t number;
+  uint32_t n;
+  const void *v = shoal_fake_is(o, &number, &n);
+  memcpy(out, &o->kind, 4);
+  if (n) memcpy(out + 4, v, n);
+  return shoal_fake_give(out, n + 4, buf, cap);
+}
+
+static int32_t shoal_state_has(const void *name, uint32_t name_n, const void *field, uint32_t field_n, const void *element,
+                               uint32_t element_n) {
+  int has = 0;
+  shoal_fake_object *o = shoal_fake_object_of(name, name_n, field, field_n, 0);
+  if (o) shoal_fake_item(o, element, element_n, &has);
+  return has;
+}
+
+/* Pages have one entry each: a program must go on anyhow. */
+static int32_t shoal_state_items(const void *name, uint32_t name_n, const void *field, uint32_t field_n, const void *after,
+                                 uint32_t after_n, int32_t first, uint32_t limit, void *buf, uint32_t cap) {
+  static char out[4 + 4096];
+  int has = 0;
+  shoal_fake_object *o = shoal_fake_object_of(name, name_n, field, field_n, 0);
+  uint32_t i = 0;
+  if (o && !first) {
+    i = shoal_fake_item(o, after, after_n, &has);
+    i += (uint32_t)has;
+  }
+  if (!o || i >= o->count || !limit) return 0;
+  memcpy(out, &o->items[i].n, 4);
+  memcpy(out + 4, o->items[i].p, o->items[i].n);
+  return shoal_fake_give(out, 4 + o->items[i].n, buf, cap);
+}
+
+static int32_t shoal_state_fields(const void *name, uint32_t name_n, const void *after, uint32_t after_n, uint32_t limit, void *buf,
+                                  uint32_t cap) {
+  static char out[12 + 512 + (1 << 16)];
+  shoal_fake_bytes n = {(char *)name, name_n}, f = {(char *)after, after_n};
+  for (uint32_t i = 0; i < shoal_fake.shared.count && limit; i++) {
+    shoal_fake_object *o = shoal_fake.shared.list + i;
+    if (shoal_fake_order(o->name, n) || shoal_fake_order(o->field, f) <= 0) continue;
+    int64_t number;
+    uint32_t l;
+    const void *v = shoal_fake_is(o, &number, &l);
+    memcpy(out, &o->kind, 4);
+    memcpy(out + 4, &o->field.n, 4);
+    memcpy(out + 8, &l, 4);
+    memcpy(out + 12, o->field.p, o->field.n);
+    if (l) memcpy(out + 12 + o->field.n, v, l);
+    return shoal_fake_give(out, 12 + o->field.n + l, buf, cap);
+  }
+  return 0;
+}
+
+static shoal_fake_state shoal_fake_state_copy(shoal_fake_state s) {
+  shoal_fake_state c = {calloc(s.count + 1, sizeof *s.list), s.count};
+  if (!c.list) abort();
+  for (uint32_t i = 0; i < s.count; i++) {
+    shoal_fake_object *o = s.list + i, *p = c.list + i;
+    *p = *o;
+    p->name = shoal_fake_copy(o->name.p, o->name.n);
+    p->field = shoal_fake_copy(o->field.p, o->field.n);
+    p->value = shoal_fake_copy(o->value.p, o->value.n);
+    if (!(p->items = calloc(o->count + 1, sizeof *p->items))) abort();
+    for (uint32_t j = 0; j < o->count; j++) p->items[j] = shoal_fake_copy(o->items[j].p, o->items[j].n);
+  }
+  return c;
+}
+
 static int32_t shoal_random(void *buf, uint32_t n) { /* SplitMix64, the same in each run */
   for (uint32_t i = 0; i < n; i++) {
     uint64_t z = shoal_fake.dice += 0x9e3779b97f4a7c15;
@@ -274,6 +483,7 @@ static int32_t shoal_reading(void) { return shoal_fake.reading; }
 static __attribute__((unused)) int32_t shoal_fake_turn_n(int32_t (*method)(void), const void *payload, uint32_t n) {
   shoal_fake_pair *was = calloc(shoal_fake.count + 1, sizeof *was);
   uint32_t count = shoal_fake.count;
+  shoal_fake_state shared = shoal_fake_state_copy(shoal_fake.shared);
   if (!was) abort();
   for (uint32_t i = 0; i < count; i++) {
     was[i].key = shoal_fake_copy(shoal_fake.pairs[i].key.p, shoal_fake.pairs[i].key.n);
@@ -292,10 +502,18 @@ static __attribute__((unused)) int32_t shoal_fake_turn_n(int32_t (*method)(void)
     drop_count = shoal_fake.count;
     shoal_fake.pairs = was;
     shoal_fake.count = count;
+    shoal_fake_state made = shoal_fake.shared;
+    shoal_fake.shared = shared;
+    shared = made;
     shoal_fake.reply_n = 0;
     shoal_fake.reply[0] = shoal_fake.effects[0] = 0;
     code = 1;
   }
+  for (uint32_t i = 0; i < shared.count; i++) {
+    for (uint32_t j = 0; j < shared.list[i].count; j++) free(shared.list[i].items[j].p);
+    free(shared.list[i].items), free(shared.list[i].name.p), free(shared.list[i].field.p), free(shared.list[i].value.p);
+  }
+  free(shared.list);
   for (uint32_t i = 0; i < drop_count; i++) {
     free(drop[i].key.p);
     free(drop[i].value.p);

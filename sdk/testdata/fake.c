@@ -56,6 +56,40 @@ SHOAL_METHOD(effects) {
   return 0;
 }
 
+SHOAL_METHOD(share) {
+  assert(!shoal_count("hits", NULL, 2) && !shoal_count("hits", NULL, 3) && shoal_number("hits", NULL) == 5);
+  assert(shoal_count("hits", NULL, -1) == SHOAL_EINVALID && shoal_insert("hits", NULL, "x") == SHOAL_EEXISTS);
+  assert(!shoal_state_add("m", 1, "level", 5, -7, SHOAL_TALLY) && !shoal_count("m", "level", 1) && shoal_number("m", "level") == -6);
+  assert(!shoal_set("m", "name", "Ada", 3) && !shoal_set("m", "empty", "", 0));
+  assert(!shoal_insert("m", "room", "b") && !shoal_insert("m", "room", "a") && !shoal_insert("m", "room", "a") && !shoal_insert("m", "room", "c"));
+  assert(!shoal_state_remove("m", 1, "room", 4, "c", 1) && shoal_number("m", "room") == 2);
+  assert(shoal_state_has("m", 1, "room", 4, "a", 1) == 1 && shoal_state_has("m", 1, "room", 4, "c", 1) == 0);
+  size_t n;
+  char *v = shoal_value("m", "name", &n);
+  assert(v && n == 3 && !strcmp(v, "Ada") && !shoal_value("m", "level", &n));
+  free(v);
+  char out[256] = "", page[256], last[64] = "";
+  uint32_t h[3] = {0, 0, 0};
+  while (shoal_state_fields("m", 1, last, h[1], 10, page, sizeof page) > 0) {
+    memcpy(h, page, 12);
+    memcpy(last, page + 12, h[1]);
+    snprintf(out + strlen(out), 64, "%.*s:%u ", (int)h[1], last, h[0]);
+  }
+  h[0] = 0;
+  for (int first = 1; shoal_state_items("m", 1, "room", 4, last, h[0], first, 10, page, sizeof page) > 0; first = 0) {
+    memcpy(h, page, 4);
+    memcpy(last, page + 4, h[0]);
+    snprintf(out + strlen(out), 64, "%.*s ", (int)h[0], last);
+  }
+  return shoal_reply_text(out);
+}
+
+SHOAL_METHOD(unshare) {
+  assert(!shoal_state_clear("m", 1, "name", 4) && !shoal_value("m", "name", NULL) && shoal_state_clear("hits", 4, "", 0) == SHOAL_EINVALID);
+  shoal_count("hits", NULL, 100);
+  return 1;
+}
+
 static int32_t answer(const char *to, const char *method, const char *payload, char **reply) {
   if (strcmp(to, "you")) return SHOAL_EUNAVAILABLE;
   *reply = malloc(64);
@@ -98,6 +132,11 @@ int main(void) {
   assert(!shoal_fake_turn(shoal_method_limits, ""));
   assert(!shoal_fake_turn(shoal_method_effects, ""));
   assert(!strcmp(shoal_fake.effects, "send you add 1 2\ntimer t 1500 ring\nlog line\n"));
+  assert(!shoal_fake_turn(shoal_method_share, "") && !strcmp(shoal_fake.reply, "empty:3 level:2 name:3 room:5 a b "));
+  assert(shoal_fake_turn(shoal_method_unshare, "") && shoal_number("hits", NULL) == 5 && shoal_value("m", "name", NULL));
+  shoal_fake.reading = 1;
+  assert(shoal_count("hits", NULL, 1) == SHOAL_EREFUSED && shoal_number("hits", NULL) == 5);
+  shoal_fake.reading = 0;
   shoal_fake.call = answer;
   assert(!shoal_fake_turn(shoal_method_ask, ""));
   assert(!shoal_fake_turn_n(shoal_method_echo, "a\0b", 3) && shoal_fake.reply_n == 3 && !memcmp(shoal_fake.reply, "a\0b", 3));

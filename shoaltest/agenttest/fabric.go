@@ -20,6 +20,8 @@ type Fabric struct {
 	// Fresh has each turn run on an instance of its own.
 	Fresh bool
 	Data  Data // that turns read; nil: there is none
+	// Shared is mergeable state.
+	Shared *Shared
 
 	now    time.Time
 	agents map[string]*member
@@ -54,7 +56,7 @@ var _ shoal.Agents = (*Fabric)(nil)
 
 // NewFabric returns a fabric without agents.
 func NewFabric() *Fabric {
-	return &Fabric{agents: map[string]*member{}, names: map[string]string{}, now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
+	return &Fabric{Shared: NewShared(), agents: map[string]*member{}, names: map[string]string{}, now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
 }
 
 // Add makes an agent, which is reached by its name and by its key.
@@ -169,7 +171,7 @@ func (f *Fabric) Dump() string {
 			fmt.Fprintf(&out, "%s: log %s\n", name, l)
 		}
 	}
-	return out.String()
+	return out.String() + f.Shared.Dump()
 }
 
 func (f *Fabric) turn(ctx context.Context, from, to string, r shoal.CallRequest) ([]byte, error) {
@@ -196,6 +198,8 @@ func (f *Fabric) turn(ctx context.Context, from, to string, r shoal.CallRequest)
 		Agent: a.key, Method: r.Method, Payload: slices.Clone(r.Payload), Caller: from, Request: r.Request,
 		Trace: "t", Epoch: 1, Now: f.now, Seed: binary.BigEndian.AppendUint64(nil, f.count), Read: r.Read, State: st, Out: st,
 	}
+	draft := f.Shared.Draft(r.Read)
+	t.Shared = draft
 	if f.Data != nil {
 		t.Data = f.Data
 	}
@@ -210,6 +214,9 @@ func (f *Fabric) turn(ctx context.Context, from, to string, r shoal.CallRequest)
 	a.busy = false
 	if f.Fresh {
 		a.instance.Close()
+	}
+	if err == nil {
+		err = draft.Commit(ctx)
 	}
 	if err != nil {
 		return nil, err

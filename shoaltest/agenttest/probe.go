@@ -46,12 +46,13 @@ func Probe() Behaviour {
 			}
 			return v, err
 		}),
-		"del":  plain(func(t *shoal.Turn, a []string) ([]byte, error) { return nil, numbered(t.State.Delete([]byte(a[0]))) }),
-		"scan": plain(probeScan),
-		"who":  plain(probeWho),
-		"dice": plain(probeDice),
-		"ask":  probeAsk,
-		"read": probeRead, "folder": probeFiles,
+		"del":   plain(func(t *shoal.Turn, a []string) ([]byte, error) { return nil, numbered(t.State.Delete([]byte(a[0]))) }),
+		"scan":  plain(probeScan),
+		"who":   plain(probeWho),
+		"dice":  plain(probeDice),
+		"ask":   probeAsk,
+		"share": plain(probeShare),
+		"read":  probeRead, "folder": probeFiles,
 		"tell": plain(func(t *shoal.Turn, a []string) ([]byte, error) {
 			return nil, numbered(t.Out.Send(a[0], a[1], rest(a, 2)))
 		}),
@@ -133,6 +134,52 @@ func probeAlarm(t *shoal.Turn, a []string) ([]byte, error) {
 		return nil, err
 	}
 	return nil, numbered(t.Out.Timer(a[0], time.Duration(ns), a[2], rest(a, 3)))
+}
+
+func probeShare(t *shoal.Turn, a []string) (out []byte, err error) {
+	a = append(a, "", "", "", "")
+	name, field, x := a[1], strings.Trim(a[2], "-"), a[4]
+	kind, _ := strconv.Atoi(a[3])
+	n, _ := strconv.Atoi(x)
+	value := func(o shoal.SharedObject) string {
+		if o.Kind == shoal.SharedRegister {
+			return string(o.Text)
+		}
+		return strconv.FormatInt(o.Number, 10)
+	}
+	if t.Shared == nil {
+		return fmt.Appendf(nil, "error %d", shoal.Refused), nil
+	}
+	switch a[0] {
+	case "get":
+		o, ok := t.Shared.Get(name, field, shoal.SharedKind(kind))
+		if !ok {
+			return fmt.Appendf(nil, "error %d", shoal.NotFound), nil
+		}
+		return fmt.Appendf(nil, "%d %s", o.Kind, value(o)), nil
+	case "has":
+		if t.Shared.Has(name, field, x) {
+			return []byte("1"), nil
+		}
+		return []byte("0"), nil
+	case "items":
+		for list := t.Shared.Items(name, field, "", true, n); len(list) > 0; list = t.Shared.Items(name, field, list[len(list)-1], false, n) {
+			out = append(out, strings.Join(list, ";")+";"...)
+		}
+		return out, nil
+	case "fields":
+		for list := t.Shared.Fields(name, "", n); len(list) > 0; list = t.Shared.Fields(name, list[len(list)-1].Field, n) {
+			for _, o := range list {
+				out = fmt.Appendf(out, "%s:%d=%s;", o.Field, o.Kind, value(o))
+			}
+		}
+		return out, nil
+	}
+	c := shoal.SharedChange{Verb: shoal.SharedVerb(a[0]), Name: name, Field: field, Kind: shoal.SharedKind(kind), Text: []byte(x), Item: x, By: int64(n)}
+	if err := numbered(t.Shared.Change(c)); err != nil {
+		return []byte(err.Error()), nil
+	}
+	return nil, nil
 }
 
 func probeRead(ctx context.Context, t *shoal.Turn, _ *any) ([]byte, error) {

@@ -19,6 +19,9 @@ type behaviourRig struct {
 	read  bool
 	calls func(ctx context.Context, to, method string, payload []byte) ([]byte, error)
 	data  shoal.Data
+
+	shared *Shared // nil: there is none
+	draft  shoal.Draft
 }
 
 func (g *behaviourRig) open(t *testing.T) {
@@ -31,16 +34,24 @@ func (g *behaviourRig) open(t *testing.T) {
 func (g *behaviourRig) turn(method, payload string) *shoal.Turn {
 	g.state = NewTurn(g.kept)
 	g.state.Read, g.state.Calls = g.read, g.calls
-	return &shoal.Turn{
+	t := &shoal.Turn{
 		Agent: shoal.NameKey("agent", "suite"), Method: method, Payload: []byte(payload), Caller: "caller",
 		Request: "request", Trace: "trace", Epoch: 7, Now: time.Unix(1_700_000_000, 5), Seed: []byte("seed"),
 		Read: g.read, State: g.state, Out: g.state, Data: g.data,
 	}
+	if g.draft = nil; g.shared != nil {
+		g.draft = g.shared.Draft(g.read)
+		t.Shared = g.draft
+	}
+	return t
 }
 
 // do runs a turn and commits it if it went well.
 func (g *behaviourRig) do(method, payload string) (string, error) {
 	reply, err := g.Turn(g.ctx, g.turn(method, payload))
+	if err == nil && g.draft != nil {
+		err = g.draft.Commit(g.ctx)
+	}
 	if err == nil {
 		g.state.Commit(g.kept)
 	}

@@ -34,6 +34,8 @@ import (
 //	note TEXT               logs TEXT
 //	read CID PATH OFFSET N  replies what so large a buffer was given of a file; "-" is empty; or "error N"
 //	folder CID PATH AFTER   replies "NAME=BYTES;" for each entry of a folder, or "NAME/;"; or "error N"
+//	share OP NAME FIELD KIND REST  mergeable state: add BY, set TEXT, insert, remove and has ELEMENT, clear, get (replies "KIND VALUE"),
+//	                        items and fields N (N at once; replies "ITEM;", "FIELD:KIND=VALUE;"); "-" is no field; or "error N"
 //	count                   replies how often this instance was asked that
 //	trap                    stages something and traps
 //	spin                    never ends
@@ -51,6 +53,7 @@ func TestBehaviour(t *testing.T, open func(t *testing.T) shoal.Behaviour) {
 		{"effects", behaviourEffects},
 		{"a call", behaviourCall},
 		{"data", behaviourData},
+		{"mergeable state", behaviourShared},
 		{"reading", behaviourReading},
 		{"a failure counts nothing and keeps the instance", behaviourFail},
 		{"a trap breaks the instance", behaviourTrap},

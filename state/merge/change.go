@@ -29,19 +29,38 @@ func (s *Space) in(k Key, slot string) (own *Op, others []Dot) {
 	return own, others
 }
 
+// own returns the replica's own operation in a slot, or nil.
+func (s *Space) own(k Key, slot string) *Op {
+	for _, e := range s.objects[k][slot] {
+		if e.dot.Replica == s.self {
+			return e.op
+		}
+	}
+	return nil
+}
+
 // Add adds n to a counter or a tally. Invalid: a counter does not go down, or it goes too high.
 func (s *Space) Add(k Key, n int64) error {
+	o, err := s.sum(k, n, false)
+	if err == nil {
+		s.next(o)
+	}
+	return err
+}
+
+// sum is the operation that Add makes; fresh: of an object that is cleared before.
+func (s *Space) sum(k Key, n int64, fresh bool) (*Op, error) {
 	if k.Kind != Counter && k.Kind != Tally {
-		return wrong(k, "nothing can be added up in it")
+		return nil, wrong(k, "nothing can be added up in it")
 	}
 	if k.Kind == Counter && n < 0 {
-		return shoal.E(shoal.Invalid, "state "+k.Name, "a counter only grows", "make a tally, which goes down as well")
+		return nil, shoal.E(shoal.Invalid, "state "+k.Name, "a counter only grows", "make a tally, which goes down as well")
 	}
 	if err := CheckKey(k); err != nil {
-		return err
+		return nil, err
 	}
 	o := &Op{Key: k}
-	if own, _ := s.in(k, ""); own != nil {
+	if own := s.own(k, ""); own != nil && !fresh {
 		o.Up, o.Down = own.Up, own.Down
 	}
 	side, by := &o.Up, uint64(n)
@@ -49,11 +68,10 @@ func (s *Space) Add(k Key, n int64) error {
 		side, by = &o.Down, uint64(-(n+1))+1
 	}
 	if by > math.MaxInt64 || *side > math.MaxInt64-by {
-		return shoal.E(shoal.Invalid, "state "+k.Name, fmt.Sprintf("%d more is more than it holds", n), "")
+		return nil, shoal.E(shoal.Invalid, "state "+k.Name, fmt.Sprintf("%d more is more than it holds", n), "")
 	}
 	*side += by
-	s.next(o)
-	return nil
+	return o, nil
 }
 
 // Put sets a register; now is Unix milliseconds. Of values put at the same time the later one counts, by clocks that
@@ -66,7 +84,7 @@ func (s *Space) Put(k Key, text []byte, now int64) error {
 		return err
 	}
 	if len(text) > MaxText {
-		return shoal.E(shoal.Invalid, "state "+k.Name, fmt.Sprintf("a value of %d bytes, more than the limit of %d", len(text), MaxText), "put it as data and keep its CID")
+		return longText(k, len(text))
 	}
 	at := Time{Wall: now}
 	if at.compare(s.clock) <= 0 {
@@ -118,7 +136,7 @@ func (s *Space) Remove(k Key, item string) (bool, error) {
 // stays, and of a tally the whole share of a node that changes it meanwhile.
 func (s *Space) Clear(k Key) (bool, error) {
 	if k.Kind == Counter || k.Kind == GrowSet {
-		return false, wrong(k, "it only grows, and what holds of it holds for ever")
+		return false, cannotClear(k)
 	}
 	last := Seen{}
 	for _, list := range s.objects[k] {
@@ -138,6 +156,12 @@ func (s *Space) Clear(k Key) (bool, error) {
 	s.next(&Op{Key: k, Drop: others, Gone: true, Whole: true})
 	return true, nil
 }
+
+func longText(k Key, n int) error {
+	return shoal.E(shoal.Invalid, "state "+k.Name, fmt.Sprintf("a value of %d bytes, more than the limit of %d", n, MaxText), "put it as data and keep its CID")
+}
+
+func cannotClear(k Key) error { return wrong(k, "it only grows, and what holds of it holds for ever") }
 
 func wrong(k Key, why string) error {
 	return shoal.E(shoal.Invalid, "state "+k.Name, "it is a "+k.Kind.String()+": "+why, "see 'shoal state --help'")

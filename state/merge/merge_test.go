@@ -99,7 +99,7 @@ type disk struct {
 	marks map[Replica]Mark
 }
 
-func (d *disk) write(t testing.TB, s *Space) {
+func (d *disk) write(t testing.TB, s *Space) []Row {
 	rows, marks, _ := s.Drain()
 	for _, r := range rows {
 		if r.Op == nil {
@@ -111,6 +111,7 @@ func (d *disk) write(t testing.TB, s *Space) {
 	for _, m := range marks {
 		d.marks[m.Replica] = m
 	}
+	return rows
 }
 
 func (d *disk) load(t testing.TB, self Replica) *Space {
@@ -160,9 +161,7 @@ func (w *world) save(n *node) {
 }
 
 func (w *world) changed(n *node) []Row {
-	rows := slices.Clone(n.rows)
-	n.disk.write(w.t, n.Space)
-	return rows
+	return n.disk.write(w.t, n.Space)
 }
 
 func (w *world) change() {

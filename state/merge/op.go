@@ -28,31 +28,21 @@ func (d Dot) compare(e Dot) int {
 }
 
 // Kind is what an object is.
-type Kind uint8
+type Kind = shoal.SharedKind
 
 // Kinds.
 const (
-	Counter  Kind = 1 // only grows
-	Tally    Kind = 2 // goes up and down
-	Register Kind = 3 // the last writer's value
-	GrowSet  Kind = 4 // elements come and stay
-	Set      Kind = 5 // elements come and go; who adds wins over who removes at the same time
+	Counter  = shoal.SharedCounter  // only grows
+	Tally    = shoal.SharedTally    // goes up and down
+	Register = shoal.SharedRegister // the last writer's value
+	GrowSet  = shoal.SharedGrowSet  // elements come and stay
+	Set      = shoal.SharedSet      // elements come and go; who adds wins over who removes at the same time
 )
-
-var kindNames = [...]string{"", "counter", "tally", "register", "growset", "set"}
-
-// String returns the kind's name.
-func (k Kind) String() string {
-	if int(k) < len(kindNames) {
-		return kindNames[k]
-	}
-	return fmt.Sprintf("kind %d", k)
-}
 
 // ParseKind reads a name; 0: there is none of that name.
 func ParseKind(name string) Kind {
-	for k := Counter; int(k) < len(kindNames); k++ {
-		if kindNames[k] == name {
+	for k := Counter; k <= Set; k++ {
+		if k.String() == name {
 			return k
 		}
 	}

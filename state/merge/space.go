@@ -14,20 +14,23 @@ type Space struct {
 	seen    Seen
 	cut     Seen // up to which number operations that only take away were forgotten
 	objects map[Key]map[string][]*entry
+	names   map[string]map[Key]bool // of the objects
 	lanes   map[Replica]*lane
-	at      map[Dot]*entry
 	early   map[scope]uint64 // taken away before they came: up to which number
 	clock   Time
 
-	rows   []Row
+	dirty  []*entry // since the last Drain
 	marked map[Replica]bool
 	news   map[Key]bool
 }
 
-// entry is an operation with its name. It is never changed.
+// entry is an operation with its name. The operation is never changed, but may be replaced.
 type entry struct {
-	dot Dot
-	op  *Op
+	dot   Dot
+	op    *Op
+	disk  bool // a row of it was drained, or loaded
+	dirty bool
+	gone  bool // for good
 }
 
 // lane is the operations of one replica that are kept, in their order.
@@ -46,6 +49,26 @@ type place struct {
 func (l *lane) find(seq uint64) int {
 	i, _ := slices.BinarySearchFunc(l.list, seq, func(p place, seq uint64) int { return cmp.Compare(p.seq, seq) })
 	return i
+}
+
+// at returns an operation that is kept, nil if there is none.
+func (s *Space) at(d Dot) *entry {
+	l := s.lanes[d.Replica]
+	if l == nil {
+		return nil
+	}
+	if i := l.find(d.Seq); i < len(l.list) && l.list[i].seq == d.Seq {
+		return l.list[i].e
+	}
+	return nil
+}
+
+// touch notes that the row of an entry is to be written.
+func (s *Space) touch(e *entry) {
+	if !e.dirty {
+		e.dirty = true
+		s.dirty = append(s.dirty, e)
+	}
 }
 
 // scope is what of an object a replica's operations are about.
@@ -75,8 +98,8 @@ func (s *Space) Become(self Replica) { s.self = self }
 // New makes a space that knows nothing. The caller sees to it that self is new, or that all it ever did is loaded.
 func New(self Replica) *Space {
 	return &Space{
-		self: self, seen: Seen{}, cut: Seen{}, objects: map[Key]map[string][]*entry{}, lanes: map[Replica]*lane{},
-		at: map[Dot]*entry{}, early: map[scope]uint64{}, marked: map[Replica]bool{}, news: map[Key]bool{},
+		self: self, seen: Seen{}, cut: Seen{}, objects: map[Key]map[string][]*entry{}, names: map[string]map[Key]bool{}, lanes: map[Replica]*lane{},
+		early: map[scope]uint64{}, marked: map[Replica]bool{}, news: map[Key]bool{},
 	}
 }
 
@@ -86,22 +109,24 @@ func (s *Space) Load(m Mark) { s.seen[m.Replica], s.cut[m.Replica] = m.Seen, m.C
 // LoadRow is Load, of rows.
 func (s *Space) LoadRow(d Dot, o *Op) {
 	s.tick(o.At)
-	s.keep(&entry{d, o})
+	s.keep(&entry{dot: d, op: o, disk: true})
 }
 
 // Drain returns what has changed since the last Drain: rows and marks for the disk, which are to be written in one
 // piece, and the objects concerned. Nobody may be told of it before it is on disk.
 func (s *Space) Drain() (rows []Row, marks []Mark, news []Key) {
-	last := make(map[Dot]int, len(s.rows)) // of several rows of one operation the last counts
-	for i, r := range s.rows {
-		last[r.Dot] = i
-	}
-	for i, r := range s.rows {
-		if last[r.Dot] == i {
-			rows = append(rows, r)
+	for _, e := range s.dirty {
+		e.dirty = false
+		switch {
+		case !e.gone:
+			rows = append(rows, Row{e.dot, e.op})
+			e.disk = true
+		case e.disk: // else it came and went meanwhile
+			rows = append(rows, Row{e.dot, nil})
 		}
 	}
-	s.rows = nil
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
 	for r := range s.marked {
 		marks = append(marks, Mark{r, s.seen[r], s.cut[r]})
 	}
@@ -141,7 +166,6 @@ func (s *Space) keep(e *entry) {
 	}
 	l.list = append(l.list, place{e.dot.Seq, e})
 	l.kept++
-	s.at[e.dot] = e
 	for _, d := range e.op.Drop {
 		if d.Seq > s.seen[d.Replica] {
 			c := scope{e.op.Key, e.op.slot(), e.op.Whole, d.Replica}
@@ -155,28 +179,41 @@ func (s *Space) keep(e *entry) {
 	if slots == nil {
 		slots = map[string][]*entry{}
 		s.objects[e.op.Key] = slots
+		if s.names[e.op.Key.Name] == nil {
+			s.names[e.op.Key.Name] = map[Key]bool{}
+		}
+		s.names[e.op.Key.Name][e.op.Key] = true
 	}
 	slots[e.op.slot()] = append(slots[e.op.slot()], e)
 }
 
-// kill takes an operation's effect away. What it took away itself is remembered until all know.
+// kill takes an operation's effect away. What it took away itself is remembered until all know. The caller tidies up.
 func (s *Space) kill(e *entry) {
-	l := s.lanes[e.dot.Replica]
 	slots := s.objects[e.op.Key]
 	slot := e.op.slot()
-	if list := slices.DeleteFunc(slots[slot], func(o *entry) bool { return o == e }); len(list) > 0 {
-		slots[slot] = list
-	} else if delete(slots, slot); len(slots) == 0 {
-		delete(s.objects, e.op.Key)
-	}
+	slots[slot] = slices.DeleteFunc(slots[slot], func(o *entry) bool { return o == e })
 	s.news[e.op.Key] = true
 	if len(e.op.Drop) > 0 {
-		rest := &entry{e.dot, &Op{Seq: e.op.Seq, Key: e.op.Key, Item: e.op.Item, Drop: e.op.Drop, Gone: true}}
-		l.list[l.find(e.dot.Seq)].e, s.at[e.dot] = rest, rest
-		s.rows = append(s.rows, Row{e.dot, rest.op})
+		e.op = &Op{Seq: e.op.Seq, Key: e.op.Key, Item: e.op.Item, Drop: e.op.Drop, Gone: true}
+		s.touch(e)
 		return
 	}
 	s.forget(e)
+}
+
+// tidy drops a slot in which nothing has an effect any more, and its object with the last.
+func (s *Space) tidy(k Key, slot string) {
+	slots := s.objects[k]
+	if list, ok := slots[slot]; !ok || len(list) > 0 {
+		return
+	}
+	if delete(slots, slot); len(slots) > 0 {
+		return
+	}
+	delete(s.objects, k)
+	if delete(s.names[k.Name], k); len(s.names[k.Name]) == 0 {
+		delete(s.names, k.Name)
+	}
 }
 
 // forget drops an entry for good.
@@ -184,8 +221,8 @@ func (s *Space) forget(e *entry) {
 	l := s.lanes[e.dot.Replica]
 	l.list[l.find(e.dot.Seq)].e = nil
 	l.kept--
-	delete(s.at, e.dot)
-	s.rows = append(s.rows, Row{e.dot, nil})
+	e.gone = true
+	s.touch(e)
 	if len(l.list) > 2*l.kept+8 {
 		l.list = slices.DeleteFunc(l.list, func(p place) bool { return p.e == nil })
 	}
@@ -193,17 +230,34 @@ func (s *Space) forget(e *entry) {
 
 // apply has an operation take effect. The caller sees to it that it is the replica's next one.
 func (s *Space) apply(r Replica, o *Op) {
-	e := &entry{Dot{r, o.Seq}, o}
+	e := &entry{dot: Dot{r, o.Seq}, op: o}
 	slots := s.objects[o.Key]
-	for _, d := range append(slices.Clone(o.Drop), e.dot) { // of its own all that came before
+	end := func(d Dot) {
 		if !o.Whole {
 			s.end(slots[o.slot()], d)
-			continue
+			return
 		}
 		for _, list := range slots {
 			s.end(list, d)
 		}
 	}
+	for _, d := range o.Drop {
+		end(d)
+	}
+	end(e.dot) // of its own all that came before
+	s.settle(e, slots)
+	if !o.Whole {
+		s.tidy(o.Key, o.slot())
+		return
+	}
+	for slot := range slots {
+		s.tidy(o.Key, slot)
+	}
+}
+
+// settle keeps an operation that has taken away what it does.
+func (s *Space) settle(e *entry, slots map[string][]*entry) {
+	r, o := e.dot.Replica, e.op
 	s.tick(o.At)
 	s.news[o.Key] = true
 	if max(s.early[scope{o.Key, o.slot(), false, r}], s.early[scope{o.Key, "", true, r}]) >= o.Seq && !o.Gone { // what it took away is gone all the same
@@ -220,14 +274,14 @@ func (s *Space) apply(r Replica, o *Op) {
 			s.kill(list[0])
 		}
 	}
-	s.rows = append(s.rows, Row{e.dot, e.op})
+	s.touch(e)
 	s.keep(e)
 }
 
 // end takes away what a replica did in a slot, up to a number.
 func (s *Space) end(list []*entry, d Dot) {
-	for _, old := range slices.Clone(list) {
-		if old.dot.Replica == d.Replica && old.dot.Seq <= d.Seq {
+	for i := len(list) - 1; i >= 0; i-- { // kill takes it out of the list
+		if old := list[i]; old.dot.Replica == d.Replica && old.dot.Seq <= d.Seq {
 			s.kill(old)
 		}
 	}
@@ -348,16 +402,20 @@ func (s *Space) Join(all []Delta) error {
 			there[Dot{d.Of, o.Seq}] = o
 		}
 	}
-	for d, e := range maps.Clone(s.at) {
-		o := there[d]
-		if d.Seq > theirs[d.Replica] || o != nil && (!o.Gone || e.op.Gone) {
-			continue
-		}
-		if !e.op.Gone {
-			s.kill(e)
-		}
-		if left := s.at[d]; left != nil && o == nil { // and they need not be told that it takes others away
-			s.forget(left)
+	for r, l := range s.lanes {
+		for _, p := range slices.Clone(l.list) {
+			e, d := p.e, Dot{r, p.seq}
+			o := there[d]
+			if e == nil || p.seq > theirs[r] || o != nil && (!o.Gone || e.op.Gone) {
+				continue
+			}
+			if !e.op.Gone {
+				s.kill(e)
+				s.tidy(e.op.Key, e.op.slot())
+			}
+			if !e.gone && o == nil { // and they need not be told that it takes others away
+				s.forget(e)
+			}
 		}
 	}
 	for _, d := range all {

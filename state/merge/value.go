@@ -2,6 +2,7 @@ package merge
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -59,26 +60,26 @@ func (s *Space) Size(k Key) int { return len(s.objects[k]) }
 // Has reports whether a set has an element.
 func (s *Space) Has(k Key, item string) bool { return len(s.objects[k][item]) > 0 }
 
+// There reports whether there is an object.
+func (s *Space) There(k Key) bool { return s.objects[k] != nil }
+
 // Keys lists the objects whose names begin so, in order.
 func (s *Space) Keys(prefix string) (list []Key) {
-	for k := range s.objects {
-		if strings.HasPrefix(k.Name, prefix) {
-			list = append(list, k)
+	for name := range s.names {
+		if strings.HasPrefix(name, prefix) {
+			list = append(list, s.Named(name)...)
 		}
 	}
-	slices.SortFunc(list, func(a, b Key) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Kind, b.Kind))
-	})
+	slices.SortFunc(list, Key.compare)
 	return list
 }
 
-// Named lists the objects of one name: the fields of a map, or one object, or several where two nodes made
+// Named lists the objects of one name, in order: the fields of a map, or one object, or several where two nodes made
 // different ones under one name.
-func (s *Space) Named(name string) (list []Key) {
-	for _, k := range s.Keys(name) {
-		if k.Name == name {
-			list = append(list, k)
-		}
-	}
-	return list
+func (s *Space) Named(name string) []Key {
+	return slices.SortedFunc(maps.Keys(s.names[name]), Key.compare)
+}
+
+func (k Key) compare(l Key) int {
+	return cmp.Or(cmp.Compare(k.Name, l.Name), cmp.Compare(k.Field, l.Field), cmp.Compare(k.Kind, l.Kind))
 }

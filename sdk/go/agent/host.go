@@ -8,6 +8,7 @@ type Host interface {
 	Effects
 	Facts
 	Data
+	Shared
 }
 
 // Data is what a turn reads of the fabric's datasets: up to 1 MiB of a file at once, fewer bytes than b has only at

@@ -64,6 +64,33 @@ func hostRead(dataset, path string, offset int64, buf unsafe.Pointer, room uint3
 //go:wasmimport shoal files
 func hostFiles(dataset, path, after string, buf unsafe.Pointer, room uint32) int32
 
+//go:wasmimport shoal state_add
+func hostStateAdd(name, field string, by int64, kind uint32) int32
+
+//go:wasmimport shoal state_set
+func hostStateSet(name, field string, value unsafe.Pointer, n uint32) int32
+
+//go:wasmimport shoal state_insert
+func hostStateInsert(name, field, element string, kind uint32) int32
+
+//go:wasmimport shoal state_remove
+func hostStateRemove(name, field, element string) int32
+
+//go:wasmimport shoal state_clear
+func hostStateClear(name, field string) int32
+
+//go:wasmimport shoal state_get
+func hostStateGet(name, field string, kind uint32, buf unsafe.Pointer, room uint32) int32
+
+//go:wasmimport shoal state_has
+func hostStateHas(name, field, element string) int32
+
+//go:wasmimport shoal state_items
+func hostStateItems(name, field, after string, first, limit uint32, buf unsafe.Pointer, room uint32) int32
+
+//go:wasmimport shoal state_fields
+func hostStateFields(name, after string, limit uint32, buf unsafe.Pointer, room uint32) int32
+
 //go:wasmimport shoal log
 func hostLog(line string) int32
 
@@ -193,6 +220,76 @@ func (node) Files(dataset, path, after string) ([]Entry, error) {
 			e.Bytes = 0
 		}
 		out, page = append(out, e), page[12+n:]
+	}
+	return out, err
+}
+
+func (node) StateAdd(name, field string, kind ObjectKind, by int64) error {
+	return failed(hostStateAdd(name, field, by, uint32(kind)))
+}
+
+func (node) StateSet(name, field string, value []byte) error {
+	return failed(hostStateSet(name, field, pointer(value), uint32(len(value))))
+}
+
+func (node) StateInsert(name, field string, kind ObjectKind, element string) error {
+	return failed(hostStateInsert(name, field, element, uint32(kind)))
+}
+
+func (node) StateRemove(name, field, element string) error {
+	return failed(hostStateRemove(name, field, element))
+}
+
+func (node) StateClear(name, field string) error { return failed(hostStateClear(name, field)) }
+
+func (node) StateGet(name, field string, kind ObjectKind) (Value, error) {
+	n := hostStateGet(name, field, uint32(kind), unsafe.Pointer(&scratch), uint32(len(scratch)))
+	if n == -int32(NotFound) {
+		return Value{}, &Error{NotFound, "nothing of this name is known here"}
+	}
+	b, err := take(n)
+	if err != nil || len(b) < 4 {
+		return Value{}, err
+	}
+	return value(field, ObjectKind(binary.LittleEndian.Uint32(b)), b[4:]), nil
+}
+
+// value reads one as the host writes it.
+func value(field string, kind ObjectKind, b []byte) Value {
+	v := Value{Field: field, Kind: kind}
+	if kind == Register {
+		v.Bytes = b
+	} else if len(b) == 8 {
+		v.Number = int64(binary.LittleEndian.Uint64(b))
+	}
+	return v
+}
+
+func (node) StateHas(name, field, element string) (bool, error) {
+	n := hostStateHas(name, field, element)
+	return n > 0, failed(n)
+}
+
+func (node) StateItems(name, field, after string, first bool, limit int) (out []string, err error) {
+	from := uint32(0)
+	if first {
+		from = 1
+	}
+	page, err := take(hostStateItems(name, field, after, from, uint32(max(0, min(limit, 1<<30))), unsafe.Pointer(&scratch), uint32(len(scratch))))
+	for len(page) >= 4 {
+		n := binary.LittleEndian.Uint32(page)
+		out, page = append(out, string(page[4:4+n])), page[4+n:]
+	}
+	return out, err
+}
+
+func (node) StateFields(name, after string, limit int) (out []Value, err error) {
+	page, err := take(hostStateFields(name, after, uint32(max(0, min(limit, 1<<30))), unsafe.Pointer(&scratch), uint32(len(scratch))))
+	for len(page) >= 12 {
+		kind, f, v := binary.LittleEndian.Uint32(page), binary.LittleEndian.Uint32(page[4:]), binary.LittleEndian.Uint32(page[8:])
+		page = page[12:]
+		out = append(out, value(string(page[:f]), ObjectKind(kind), page[f:f+v:f+v]))
+		page = page[f+v:]
 	}
 	return out, err
 }

@@ -24,6 +24,7 @@ type Fabric struct {
 	queue  []message
 	count  int
 	files  map[string][]byte // of datasets
+	shared shared            // mergeable state
 }
 
 type member struct {
@@ -50,7 +51,7 @@ type timer struct {
 // New returns a fabric without agents. It is the year 2030 there.
 func New() *Fabric {
 	return &Fabric{
-		Gas: 1_000_000_000, agents: map[string]*member{},
+		Gas: 1_000_000_000, agents: map[string]*member{}, shared: shared{},
 		now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 }

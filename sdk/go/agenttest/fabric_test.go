@@ -113,6 +113,71 @@ func TestFabric(t *testing.T) {
 	}
 }
 
+func TestShared(t *testing.T) {
+	f := New()
+	f.Add("a", Methods{
+		"count": func(t *agent.Turn) ([]byte, error) {
+			for _, w := range strings.Fields(string(t.Payload())) {
+				t.Shared("words").Field(w).Add(1)
+			}
+			t.Shared("seen").As(agent.GrowSet).Insert(t.Request())
+			t.Shared("last").Set(t.Payload())
+			t.Shared("room").Insert("ann")
+			t.Shared("room").Insert("bob")
+			t.Shared("room").Remove("bob")
+			t.Shared("level").As(agent.Tally).Add(-2)
+			return fmt.Append(nil, t.Shared("words").Field("a").Int()), nil
+		},
+		"fail": func(t *agent.Turn) ([]byte, error) {
+			t.Shared("words").Field("a").Add(100)
+			return nil, errors.New("no")
+		},
+		"clear": func(t *agent.Turn) ([]byte, error) {
+			t.Shared("last").Clear()
+			t.Shared("level").Clear()
+			_, ok := t.Shared("last").Get()
+			return fmt.Append(nil, ok), nil
+		},
+		"dump": func(t *agent.Turn) (out []byte, _ error) {
+			for field, v := range t.Shared("words").Fields() {
+				out = fmt.Append(out, field, "=", v.Number, " ")
+			}
+			for item := range t.Shared("room").Items() {
+				out = fmt.Append(out, item, " ")
+			}
+			v, ok := t.Shared("last").Get()
+			return fmt.Append(out, string(v.Bytes), ok, t.Shared("seen").Int(), t.Shared("room").Has("ann"), t.Shared("none").Int()), nil
+		},
+		"down": func(t *agent.Turn) ([]byte, error) { t.Shared("words").Field("a").Add(-1); return nil, nil },
+		"kind": func(t *agent.Turn) ([]byte, error) { t.Shared("last").Insert("x"); return nil, nil },
+		"gone": func(t *agent.Turn) ([]byte, error) { t.Shared("seen").Clear(); return nil, nil },
+	})
+	call := func(method, payload, want string) {
+		t.Helper()
+		if got, err := f.Call("a", method, []byte(payload)); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %q", method, got, err, want)
+		}
+	}
+	call("count", "a b a", "2")
+	call("count", "a", "3")
+	for _, m := range []string{"fail", "down", "kind", "gone"} {
+		if _, err := f.Call("a", m, nil); err == nil {
+			t.Errorf("%s went well", m)
+		}
+	}
+	if _, err := f.Read("a", "count", []byte("a")); err == nil {
+		t.Error("a change of a turn that reads")
+	}
+	call("dump", "", "a=3 b=1 ann atrue 2 true 0")
+	if got, err := f.Read("a", "dump", nil); err != nil || string(got) != "a=3 b=1 ann atrue 2 true 0" {
+		t.Errorf("reading: %q, %v", got, err)
+	}
+	call("clear", "", "false")
+	if got := fmt.Sprint(f.Shared()); got != "map[room:ann seen:r1 r2 words#a:3 words#b:1]" {
+		t.Error(got)
+	}
+}
+
 func TestData(t *testing.T) {
 	f := New()
 	f.AddFile("set", "a", []byte("hello"))

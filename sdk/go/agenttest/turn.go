@@ -34,11 +34,16 @@ type turn struct {
 	sent   []message
 	timers []func()
 	logged []string
+
+	changes []func(shared) // of mergeable state
 }
 
 var _ agent.Host = (*turn)(nil)
 
 func (t *turn) commit() {
+	for _, c := range t.changes {
+		c(t.f.shared)
+	}
 	for k, v := range t.staged {
 		if v == nil {
 			delete(t.a.kept, k)
