@@ -69,29 +69,6 @@ func (w *twin) fetch(f *follower, q Settle, now int64) (out []string) {
 			delete(f.marks, o)
 		}
 	}
-	if q.Over {
-		free := func(m *mark) {
-			if m.worker != "" && m.worker != q.Worker {
-				if m.due > now {
-					m.try = max(0, m.try-1)
-				}
-				m.worker = ""
-			}
-			if m.worker == "" {
-				m.due = 0
-			}
-		}
-		for _, m := range f.marks {
-			free(m)
-		}
-		for _, d := range f.dead {
-			free(&d.redelivery) // of no account unless it is sent again
-		}
-		f.sole = ""
-		if q.Sole {
-			f.sole = q.Worker
-		}
-	}
 	told := map[uint64]bool{}
 	for _, o := range q.Ack {
 		told[o] = true
@@ -123,6 +100,29 @@ func (w *twin) fetch(f *follower, q Settle, now int64) (out []string) {
 			} else {
 				m.worker, m.due = "", now+v.After
 			}
+		}
+	}
+	if q.Over || q.Lost {
+		free := func(m *mark) {
+			if !q.Over && m.worker != "" && m.worker != q.Worker {
+				return
+			}
+			if m.worker != "" && m.due > now {
+				m.try = max(0, m.try-1)
+			}
+			m.worker, m.due = "", 0
+		}
+		for _, m := range f.marks {
+			free(m)
+		}
+		for _, d := range f.dead {
+			free(&d.redelivery) // of no account unless it is sent again
+		}
+	}
+	if q.Over {
+		f.sole = ""
+		if q.Sole {
+			f.sole = q.Worker
 		}
 	}
 	if q.Limit == 0 {
@@ -337,7 +337,7 @@ func (p *pair) consumer() (*Cursor, *follower) {
 func (p *pair) fetch() {
 	p.open()
 	c, f := p.consumer()
-	q := Settle{Worker: []string{"w", "v"}[p.r.IntN(2)], Over: p.r.IntN(10) == 0, Sole: p.r.IntN(2) == 0, Limit: p.r.IntN(6)}
+	q := Settle{Worker: []string{"w", "v"}[p.r.IntN(2)], Over: p.r.IntN(10) == 0, Lost: p.r.IntN(10) == 0, Sole: p.r.IntN(2) == 0, Limit: p.r.IntN(6)}
 	for o := range f.marks {
 		p.settle(&q, o)
 	}
