@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 
+	_ "github.com/shoal-fabric/shoal/bench/clash"
 	"github.com/shoal-fabric/shoal/bench/rig"
 )
 
