@@ -192,4 +192,3 @@ func (f *follower) pending() (n uint64) {
 	}
 	return n + uint64(len(f.marks))
 }
-
