@@ -100,6 +100,7 @@ func (h *hand) run() {
 				return
 			}
 			p.cfg.Log.Debug("topic: fetch", "topic", h.d.t.text, "consumer", h.consumer, "err", err)
+			q.Lost = q.Lost || q.Limit > 0 // it may have been given what it never heard of
 			pause = min(max(2*pause, 50*time.Millisecond), 2*time.Second)
 			select {
 			case <-time.After(pause):

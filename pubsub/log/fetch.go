@@ -32,7 +32,8 @@ type Failure struct {
 // Settle is what a worker tells and asks.
 type Settle struct {
 	Worker string
-	Over   bool // what other workers have is free, as if it had not been delivered; nothing is waited for
+	Over   bool // what workers have is free, as if it had not been delivered, and nothing is waited for; also what this one has
+	Lost   bool // what this worker has is free, and nothing is waited for: it may not have heard of it
 	Sole   bool // with Over: from now on all other workers are refused, and what this one has stays its own until it is settled
 	Ack    []uint64
 	Fail   []Failure
@@ -74,15 +75,21 @@ func (l *Log) Fetch(c *Cursor, q Settle) (out Fetched, err error) {
 		f.bytes = MaxBudget
 	}
 	f.missed()
-	switch sole := map[bool]string{true: q.Worker}[q.Sole]; {
-	case q.Over:
-		c.Runs, c.Again = f.over(c.Runs), f.over(c.Again)
-		f.changed, c.Sole = f.changed || c.Sole != sole, sole
-	case c.Sole != "" && c.Sole != q.Worker:
+	if !q.Over && c.Sole != "" && c.Sole != q.Worker {
 		return out, shoal.E(shoal.Refused, "fetch", "another worker has taken over", "stop, or take over from it")
 	}
 	if err := f.settle(); err != nil {
 		return out, err
+	}
+	if q.Over {
+		sole := ""
+		if q.Sole {
+			sole = q.Worker
+		}
+		f.changed, c.Sole = f.changed || c.Sole != sole, sole
+	}
+	if q.Over || q.Lost {
+		c.Runs, c.Again = f.free(c.Runs), f.free(c.Again)
 	}
 	if q.Limit > 0 {
 		if err := f.deliver(); err != nil {
@@ -127,19 +134,18 @@ func (f *fetching) missed() {
 	}
 }
 
-// over makes all due: a worker that takes over gets what is not settled before what is new, and in order.
-func (f *fetching) over(list []run) []run {
+// free makes all due, or what this worker has: one that takes over gets what is not settled before what is new, and in order.
+func (f *fetching) free(list []run) []run {
 	var out []run
 	for _, r := range list {
-		if r.Worker != "" && r.Worker != f.q.Worker {
-			if r.Due > f.l.now {
-				r.Try = max(0, r.Try-1)
-			}
-			r.Worker = ""
+		if !f.q.Over && r.Worker != "" && r.Worker != f.q.Worker {
+			out = join(out, r)
+			continue
 		}
-		if r.Worker == "" {
-			r.Due = 0
+		if r.Worker != "" && r.Due > f.l.now {
+			r.Try = max(0, r.Try-1)
 		}
+		r.Worker, r.Due = "", 0
 		out = join(out, r)
 	}
 	f.changed = f.changed || !slices.Equal(list, out)

@@ -30,7 +30,7 @@ func fetch(o *open) ([]byte, error) {
 			return nil, err
 		}
 	}
-	s := log.Settle{Worker: q.Worker, Over: q.Over, Sole: q.Sole, Ack: q.Ack, Limit: q.Limit}
+	s := log.Settle{Worker: q.Worker, Over: q.Over, Lost: q.Lost, Sole: q.Sole, Ack: q.Ack, Limit: q.Limit}
 	for _, f := range q.Fail {
 		s.Fail = append(s.Fail, log.Failure{Offset: f.Offset, Why: f.Why, After: f.After, Final: f.Final, More: f.More, Back: f.Back})
 	}

@@ -69,7 +69,8 @@ type (
 		Consumer string    `cbor:"c"`
 		Worker   string    `cbor:"w"`
 		Start    uint64    `cbor:"s,omitempty"`  // a consumer that is new begins here; 0: with the next message
-		Over     bool      `cbor:"o,omitempty"`  // there is one worker only, from now on this: what others have leased is free, and what waits does so no more; all that is not settled comes before what is new, in order
+		Over     bool      `cbor:"o,omitempty"`  // there is one worker only, from now on this: what was leased is free, also what this one has, and what waits does so no more; all that is not settled comes before what is new, in order
+		Lost     bool      `cbor:"lo,omitempty"` // what this worker has is free, as if it had not been delivered: the answer to its last Fetch did not come
 		Sole     bool      `cbor:"so,omitempty"` // with Over: all others are Refused from now on, and no lease of this worker's ends by itself
 		Ack      []uint64  `cbor:"a,omitempty"`  // offsets
 		Fail     []Failure `cbor:"f,omitempty"`

@@ -15,7 +15,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 1, "of the first schedule")
-	seeds = flag.Int("seeds", 50, "schedules to run")
+	seeds = flag.Int("seeds", 30, "schedules to run")
 )
 
 // target is what is bound: it does what it is asked once for each request, as an agent does, and remembers that for a day.
@@ -28,6 +28,7 @@ type target struct {
 type worker struct {
 	consumer, name string
 	over           bool // it is new
+	lost           bool // it did not hear the last answer
 	doing          map[uint64]Delivery
 	waits          map[string]map[uint64]bool // by key: what failed or was given back, and is not settled
 	ack            []uint64
@@ -73,9 +74,13 @@ func (s *schedule) publish() {
 
 // work has a worker tell what it did, get more, and do some of it.
 func (s *schedule) work(w *worker) {
-	q := Fetch{Consumer: w.consumer, Worker: w.name, Over: w.over, Ack: w.ack, Fail: w.fail, Limit: s.r.IntN(8)}
+	q := Fetch{Consumer: w.consumer, Worker: w.name, Over: w.over, Lost: w.lost, Ack: w.ack, Fail: w.fail, Limit: s.r.IntN(8)}
 	var p Page
 	s.must("fetch", q, &p)
+	if w.lost = !s.calm && s.r.IntN(15) == 0; w.lost { // it forgets what it has, and tells again what it did
+		w.doing, w.waits = map[uint64]Delivery{}, map[string]map[uint64]bool{}
+		return
+	}
 	for _, o := range p.Dead { // now the next of its key may follow
 		for _, waits := range w.waits {
 			delete(waits, o)
@@ -222,7 +227,7 @@ func (s *schedule) run() {
 func TestSchedules(t *testing.T) {
 	n := *seeds
 	if testing.Short() {
-		n = min(n, 20)
+		n = min(n, 10)
 	}
 	for i := range n {
 		x := *seed + uint64(i)
