@@ -38,6 +38,7 @@ type node struct {
 	w     *world
 	id    shoal.PeerID
 	table *shoaltest.Table
+	disk  shoal.Table // the table, unless it is one that can lose its power
 	stop  context.CancelFunc
 	done  chan struct{}
 	at    *door
@@ -49,6 +50,14 @@ type door struct {
 	mu      sync.Mutex
 	handler shoal.Handler
 	stream  shoal.StreamHandler
+	double  func(to shoal.PeerID, method string, b []byte) // may send a message again; nil: nothing does
+}
+
+func (d *door) Ask(ctx context.Context, to shoal.PeerID, method string, b []byte) ([]byte, error) {
+	if d.double != nil {
+		d.double(to, method, b)
+	}
+	return d.Node.Ask(ctx, to, method, b)
 }
 
 func (d *door) Handle(method string, h shoal.Handler) {
@@ -102,9 +111,12 @@ func (w *world) set(id shoal.PeerID, s shoal.MemberState) {
 	w.state[id] = s
 }
 
-func (w *world) add() *node {
+func (w *world) add(disk ...shoal.Table) *node {
 	n := &node{w: w, id: shoal.PeerID(fmt.Sprintf("peer-%02d", len(w.nodes))), table: shoaltest.NewTable()}
 	w.nodes = append(w.nodes, n)
+	if len(disk) > 0 {
+		n.disk = disk[0]
+	}
 	w.set(n.id, shoal.Alive)
 	n.up()
 	return n
@@ -116,7 +128,11 @@ func (n *node) up() {
 		n.at = &door{Node: n.w.net.Node(n.id)}
 	}
 	n.at.Start()
-	s, err := New(n.w.cfg, Deps{Peers: n.at, Members: n, Table: n.table})
+	var table shoal.Table = n.table
+	if n.disk != nil {
+		table = n.disk
+	}
+	s, err := New(n.w.cfg, Deps{Peers: n.at, Members: n, Table: table})
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
