@@ -111,8 +111,10 @@ func (c *chaos) change(all *sync.WaitGroup) {
 	c.mu.Unlock()
 	item := fmt.Sprintf("%d.%d", c.round, id)
 	list := []Change{
-		{Name: "acked", Kind: merge.GrowSet, Verb: Insert, Item: item}, add("sum", by),
-		{Name: "set", Verb: Insert, Item: fmt.Sprint(c.roll(5))}, {Name: "reg", Field: fmt.Sprint(c.roll(2)), Verb: Put, Text: []byte(item)},
+		{Name: "acked", Kind: merge.GrowSet, Verb: Insert, Item: item},
+		add("sum", by),
+		{Name: "set", Verb: Insert, Item: fmt.Sprint(c.roll(5))},
+		{Name: "reg", Field: fmt.Sprint(c.roll(2)), Verb: Put, Text: []byte(item)},
 	}
 	if c.roll(3) == 0 {
 		list = append(list, Change{Name: "set", Verb: Remove, Item: fmt.Sprint(c.roll(5))})
