@@ -31,6 +31,8 @@ type world struct {
 	state map[shoal.PeerID]shoal.MemberState
 	nodes []*node
 	cfg   Config
+
+	doubles func(n *node) func(to shoal.PeerID, method string, b []byte) // nil: no message comes again
 }
 
 type node struct {
@@ -126,6 +128,9 @@ func (n *node) up() {
 	n.w.t.Helper()
 	if n.at == nil {
 		n.at = &door{Node: n.w.net.Node(n.id)}
+		if n.w.doubles != nil {
+			n.at.double = n.w.doubles(n)
+		}
 	}
 	n.at.Start()
 	var table shoal.Table = n.table

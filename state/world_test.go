@@ -185,8 +185,8 @@ func (c *chaos) crash(lost bool, list ...*node) {
 	}
 }
 
-// doubles has a message come again, later than others that were sent after it.
-func (c *chaos) doubles(n *node) func(to shoal.PeerID, method string, b []byte) {
+// again has a message come again, later than others that were sent after it.
+func (c *chaos) again(n *node) func(to shoal.PeerID, method string, b []byte) {
 	return func(to shoal.PeerID, method string, b []byte) {
 		if c.roll(4) > 0 {
 			return
@@ -253,10 +253,10 @@ func runWorld(t *testing.T, r *rand.Rand) {
 		sum: map[string]int64{},
 	}
 	c.cfg.Fanout = 1 + r.IntN(8)
+	c.doubles = c.again
 	for i := range 3 + r.IntN(3) {
 		c.power[shoal.PeerID(fmt.Sprintf("peer-%02d", i))] = newPower(c.roll)
-		n := c.add(c.power[shoal.PeerID(fmt.Sprintf("peer-%02d", i))])
-		n.at.double = c.doubles(n)
+		c.add(c.power[shoal.PeerID(fmt.Sprintf("peer-%02d", i))])
 	}
 	defer c.late.Wait()
 	defer c.close()
