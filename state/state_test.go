@@ -418,6 +418,55 @@ func TestKinds(t *testing.T) {
 	})
 }
 
+// TestFull: what all members hold is bounded where it is made; what takes away is still made, and what others made is taken in.
+func TestFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.cfg.Most = 20_000
+		w.add()
+		w.cfg.Most = 0
+		w.add()
+		defer w.close()
+		n := w.nodes[0]
+		put := func(i int) error {
+			return n.Change(bg, 1, Change{Name: "m", Field: fmt.Sprint(i), Verb: Put, Text: make([]byte, 100)})
+		}
+		made := 0
+		for ; made < 1000 && put(made) == nil; made++ {
+		}
+		if made < 30 || made > 60 || shoal.KindOf(put(made)) != shoal.Full {
+			t.Fatalf("%d were made, then: %v", made, put(made))
+		}
+		stage := func(c Change) error {
+			d := n.Draft(false)
+			must(t, d.Change(c))
+			return d.Commit(bg)
+		}
+		if err := stage(add("x", 1)); shoal.KindOf(err) != shoal.Full {
+			t.Error(err)
+		}
+		must(t, w.nodes[1].Change(bg, 2, add("y", 7)))
+		if n.number(t, "y") != 7 {
+			t.Error("what another made is not there")
+		}
+		must(t, stage(Change{Name: "m", Field: "0", Verb: Clear}))
+		for i := range 9 {
+			must(t, n.Change(bg, 1, Change{Name: "m", Field: fmt.Sprint(i + 1), Verb: Clear}))
+		}
+		time.Sleep(3 * forgetOld) // until all have it
+		must(t, put(2000))
+		w.agree(5 * time.Second)
+		n.down()
+		w.cfg.Most = 20_000
+		n.up()
+		for i := 0; put(3000+i) == nil; i++ {
+			if i > 20 {
+				t.Fatal("after a restart there is no bound")
+			}
+		}
+	})
+}
+
 // TestSchedules: changes while links are cut and lose and delay messages, and nodes go down and come back; all agree
 // afterwards, and no acknowledged change of a counter is lost.
 func TestSchedules(t *testing.T) {

@@ -16,6 +16,7 @@ type Space struct {
 	objects map[Key]map[string][]*entry
 	names   map[string]map[Key]bool // of the objects
 	lanes   map[Replica]*lane
+	bytes   int              // of the operations that are kept
 	early   map[scope]uint64 // taken away before they came: up to which number
 	clock   Time
 
@@ -157,6 +158,9 @@ func (s *Space) Len() (objects, ops, gone int) {
 	return len(s.objects), ops, gone
 }
 
+// Bytes is about how much memory all of it takes.
+func (s *Space) Bytes() int { return s.bytes }
+
 // keep puts an entry where it belongs.
 func (s *Space) keep(e *entry) {
 	l := s.lanes[e.dot.Replica]
@@ -166,6 +170,7 @@ func (s *Space) keep(e *entry) {
 	}
 	l.list = append(l.list, place{e.dot.Seq, e})
 	l.kept++
+	s.bytes += e.op.cost()
 	for _, d := range e.op.Drop {
 		if d.Seq > s.seen[d.Replica] {
 			c := scope{e.op.Key, e.op.slot(), e.op.Whole, d.Replica}
@@ -194,7 +199,9 @@ func (s *Space) kill(e *entry) {
 	slots[slot] = slices.DeleteFunc(slots[slot], func(o *entry) bool { return o == e })
 	s.news[e.op.Key] = true
 	if len(e.op.Drop) > 0 {
+		s.bytes -= e.op.cost()
 		e.op = &Op{Seq: e.op.Seq, Key: e.op.Key, Item: e.op.Item, Drop: e.op.Drop, Gone: true}
+		s.bytes += e.op.cost()
 		s.touch(e)
 		return
 	}
@@ -221,6 +228,7 @@ func (s *Space) forget(e *entry) {
 	l := s.lanes[e.dot.Replica]
 	l.list[l.find(e.dot.Seq)].e = nil
 	l.kept--
+	s.bytes -= e.op.cost()
 	e.gone = true
 	s.touch(e)
 	if len(l.list) > 2*l.kept+8 {
