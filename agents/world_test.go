@@ -18,6 +18,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/capability"
 	"github.com/shoal-fabric/shoal/shoaltest"
+	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
 // world is some nodes over one network and directory in memory.
@@ -31,8 +32,10 @@ type world struct {
 	dirs  *shoaltest.Directories
 	cfg   Config
 	root  ed25519.PrivateKey
-	nodes []*peer
-	begun time.Time
+	// shared is mergeable state; nil: there is none.
+	shared *agenttest.Shared
+	nodes  []*peer
+	begun  time.Time
 
 	mu    sync.Mutex
 	state map[shoal.PeerID]shoal.MemberState
@@ -113,8 +116,13 @@ func (w *world) close() {
 
 // begin opens the node's part, as a process that starts does.
 func (p *peer) begin() {
+	var shared shoal.Drafts
+	if p.w.shared != nil {
+		shared = p.w.shared
+	}
 	a, err := New(p.w.cfg, Deps{
-		Peers: (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key, Natives: p.w.natives,
+		Shared: shared,
+		Peers:  (*late)(p), Directory: p.w.dirs.Node(p.id), Table: p.table, Members: view{p}, Code: natives{}, Data: library{p}, Key: p.key, Natives: p.w.natives,
 		Link: func(shoal.PeerID) (time.Duration, float64) { return p.w.rtt, 0 }, Boottime: func() time.Duration { return time.Since(p.w.begun) + time.Hour },
 	})
 	must(p.w.t, err)
@@ -251,6 +259,8 @@ func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error
 	switch code {
 	case "counter":
 		return counter{}, nil
+	case "sharer":
+		return sharer, nil
 	case "thousands":
 		return thousands, nil
 	case "hopper":

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/shoaltest"
+	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
 // world is a few nodes in memory, in a bubble of virtual time.
@@ -24,6 +25,8 @@ type world struct {
 	nodes []*peerNode
 	names *names
 	code  *code
+
+	shared *agenttest.Shared
 }
 
 type peerNode struct {
@@ -39,7 +42,7 @@ type peerNode struct {
 func bubble(t *testing.T, n int, cfg Config, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: shoaltest.NewNetwork(), names: &names{list: map[string]Named{}}, code: &code{ran: map[string]int{}, open: map[shoal.PeerID]int{}, cost: 10 * time.Millisecond}}
+		w := &world{t: t, net: shoaltest.NewNetwork(), names: &names{list: map[string]Named{}}, code: &code{ran: map[string]int{}, open: map[shoal.PeerID]int{}, cost: 10 * time.Millisecond}, shared: agenttest.NewShared()}
 		if cfg.Slots == 0 {
 			cfg.Slots = 2
 		}
@@ -50,7 +53,7 @@ func bubble(t *testing.T, n int, cfg Config, f func(t *testing.T, w *world)) {
 			w.nodes = append(w.nodes, nd)
 			var err error
 			nd.Services, err = New(cfg, Deps{
-				Peers: nd.net, Directory: dir.Node(nd.id), Members: members{w, nd}, Names: keeper{w.names, w, nd}, Code: codeAt{w.code, nd.id},
+				Peers: nd.net, Directory: dir.Node(nd.id), Members: members{w, nd}, Names: keeper{w.names, w, nd}, Code: codeAt{w.code, nd.id}, Shared: w.shared,
 				Link: func(shoal.PeerID) (time.Duration, float64) { return time.Millisecond, 1e8 },
 				Load: func() shoal.Load { return shoal.Load{Slots: 2} },
 			})
@@ -304,6 +307,10 @@ func (i *instance) Turn(ctx context.Context, t *shoal.Turn) ([]byte, error) {
 			kind, reply = 1, "as told"
 			if len(payloads) == 1 {
 				return nil, shoal.E(shoal.Failed, "method", "as told", "")
+			}
+		case "share":
+			if err := t.Shared.Change(shoal.SharedChange{Verb: shoal.SharedAdd, Name: "shared", By: 1}); err != nil {
+				return nil, err
 			}
 		case "put":
 			if err := t.State.Put([]byte("k"), nil); err != nil {

@@ -293,6 +293,36 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
+// TestSharedState: what a call changed counts once if it went well, also if it was handed over anew because another broke the instance.
+func TestSharedState(t *testing.T) {
+	for _, batches := range []bool{false, true} {
+		bubble(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
+			w.code.batches = batches
+			w.create(Spec{Name: "s"})
+			var wait sync.WaitGroup
+			for i := range 60 {
+				wait.Go(func() {
+					payload := fmt.Sprint("share ", i)
+					if i%10 == 9 {
+						payload = "trap"
+					}
+					if _, err := w.call(0, "s", payload); (err == nil) != (i%10 != 9) {
+						t.Errorf("%s: %v", payload, err)
+					}
+				})
+			}
+			wait.Wait()
+			if got := w.shared.Dump(); got != "shared counter 54\n" {
+				t.Errorf("batches %v: %q", batches, got)
+			}
+			w.shared.Fail = shoal.E(shoal.Full, "disk", "it is full", "")
+			if _, err := w.call(0, "s", "share x"); err == nil || !strings.Contains(err.Error(), "it is full") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 func TestLimits(t *testing.T) {
 	bubble(t, 2, Config{Slots: 1, Queue: 10}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Needs: `labels.n == "1"`})

@@ -36,6 +36,11 @@ func (s *State) Change(ctx context.Context, copies int, list ...Change) error {
 	err := s.do(ctx, true, func(sp *merge.Space) error {
 		defer func() { self, seq = sp.Self(), sp.Seen()[sp.Self()] }()
 		for i := range list {
+			if v := list[i].Verb; v != Remove && v != Clear {
+				if err := s.room(sp); err != nil {
+					return err
+				}
+			}
 			if err := sp.Do(list[i], s.cfg.Now().UnixMilli()); err != nil {
 				return err
 			}
@@ -46,6 +51,14 @@ func (s *State) Change(ctx context.Context, copies int, list ...Change) error {
 		return err
 	}
 	return s.copied(ctx, copies, self, seq)
+}
+
+// room refuses to make more than all members can be expected to hold. What others made is taken in all the same: it is theirs to refuse.
+func (s *State) room(sp *merge.Space) error {
+	if n := sp.Bytes(); n >= s.cfg.Most {
+		return shoal.E(shoal.Full, "state", fmt.Sprintf("there is as much as there may be: %s", shoal.Size(uint64(n))), "remove some of it; see 'shoal state ls'")
+	}
+	return nil
 }
 
 // copied waits until other disks have a replica's changes up to a number.

@@ -26,6 +26,7 @@ type Config struct {
 	Gather time.Duration // how long news gather before they are told; default 2 ms
 	Fanout int           // members that are told of news at once; default 8
 	Copies time.Duration // how long a change waits for copies on other disks; default 5 s
+	Most   int           // bytes that all of it may take, about, before this node makes no more; default 256 MiB
 	Log    *slog.Logger  // nil: discard
 	Now    func() time.Time
 }
@@ -35,6 +36,7 @@ func (c Config) withDefaults() Config {
 	c.Gather = cmp.Or(c.Gather, 2*time.Millisecond)
 	c.Fanout = cmp.Or(c.Fanout, 8)
 	c.Copies = cmp.Or(c.Copies, 5*time.Second)
+	c.Most = cmp.Or(c.Most, 256<<20)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -31,6 +31,8 @@ type world struct {
 	state map[shoal.PeerID]shoal.MemberState
 	nodes []*node
 	cfg   Config
+
+	doubles func(n *node) func(to shoal.PeerID, method string, b []byte) // nil: no message comes again
 }
 
 type node struct {
@@ -38,6 +40,7 @@ type node struct {
 	w     *world
 	id    shoal.PeerID
 	table *shoaltest.Table
+	disk  shoal.Table // the table, unless it is one that can lose its power
 	stop  context.CancelFunc
 	done  chan struct{}
 	at    *door
@@ -49,6 +52,14 @@ type door struct {
 	mu      sync.Mutex
 	handler shoal.Handler
 	stream  shoal.StreamHandler
+	double  func(to shoal.PeerID, method string, b []byte) // may send a message again; nil: nothing does
+}
+
+func (d *door) Ask(ctx context.Context, to shoal.PeerID, method string, b []byte) ([]byte, error) {
+	if d.double != nil {
+		d.double(to, method, b)
+	}
+	return d.Node.Ask(ctx, to, method, b)
 }
 
 func (d *door) Handle(method string, h shoal.Handler) {
@@ -102,9 +113,12 @@ func (w *world) set(id shoal.PeerID, s shoal.MemberState) {
 	w.state[id] = s
 }
 
-func (w *world) add() *node {
+func (w *world) add(disk ...shoal.Table) *node {
 	n := &node{w: w, id: shoal.PeerID(fmt.Sprintf("peer-%02d", len(w.nodes))), table: shoaltest.NewTable()}
 	w.nodes = append(w.nodes, n)
+	if len(disk) > 0 {
+		n.disk = disk[0]
+	}
 	w.set(n.id, shoal.Alive)
 	n.up()
 	return n
@@ -114,9 +128,16 @@ func (n *node) up() {
 	n.w.t.Helper()
 	if n.at == nil {
 		n.at = &door{Node: n.w.net.Node(n.id)}
+		if n.w.doubles != nil {
+			n.at.double = n.w.doubles(n)
+		}
 	}
 	n.at.Start()
-	s, err := New(n.w.cfg, Deps{Peers: n.at, Members: n, Table: n.table})
+	var table shoal.Table = n.table
+	if n.disk != nil {
+		table = n.disk
+	}
+	s, err := New(n.w.cfg, Deps{Peers: n.at, Members: n, Table: table})
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
@@ -393,6 +414,55 @@ func TestKinds(t *testing.T) {
 		}
 		if _, err := n.Get("none"); shoal.KindOf(err) != shoal.NotFound {
 			t.Error(err)
+		}
+	})
+}
+
+// TestFull: what all members hold is bounded where it is made; what takes away is still made, and what others made is taken in.
+func TestFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.cfg.Most = 20_000
+		w.add()
+		w.cfg.Most = 0
+		w.add()
+		defer w.close()
+		n := w.nodes[0]
+		put := func(i int) error {
+			return n.Change(bg, 1, Change{Name: "m", Field: fmt.Sprint(i), Verb: Put, Text: make([]byte, 100)})
+		}
+		made := 0
+		for ; made < 1000 && put(made) == nil; made++ {
+		}
+		if made < 30 || made > 60 || shoal.KindOf(put(made)) != shoal.Full {
+			t.Fatalf("%d were made, then: %v", made, put(made))
+		}
+		stage := func(c Change) error {
+			d := n.Draft(false)
+			must(t, d.Change(c))
+			return d.Commit(bg)
+		}
+		if err := stage(add("x", 1)); shoal.KindOf(err) != shoal.Full {
+			t.Error(err)
+		}
+		must(t, w.nodes[1].Change(bg, 2, add("y", 7)))
+		if n.number(t, "y") != 7 {
+			t.Error("what another made is not there")
+		}
+		must(t, stage(Change{Name: "m", Field: "0", Verb: Clear}))
+		for i := range 9 {
+			must(t, n.Change(bg, 1, Change{Name: "m", Field: fmt.Sprint(i + 1), Verb: Clear}))
+		}
+		time.Sleep(3 * forgetOld) // until all have it
+		must(t, put(2000))
+		w.agree(5 * time.Second)
+		n.down()
+		w.cfg.Most = 20_000
+		n.up()
+		for i := 0; put(3000+i) == nil; i++ {
+			if i > 20 {
+				t.Fatal("after a restart there is no bound")
+			}
 		}
 	})
 }

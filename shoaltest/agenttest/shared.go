@@ -4,16 +4,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/state/merge"
 )
 
-// Shared is mergeable state in memory, of one node. It is for one goroutine.
+// Shared is mergeable state in memory, of one node. Its drafts may be used at the same time.
 type Shared struct {
 	// Fail has commits fail so; nil: they do not.
 	Fail error
 
+	mu    sync.Mutex
 	space *merge.Space
 	now   int64
 }
@@ -27,13 +29,19 @@ func NewShared() *Shared {
 
 // Draft implements shoal.Drafts.
 func (s *Shared) Draft(read bool) shoal.Draft {
-	look := func(f func(*merge.Space)) { f(s.space) }
+	look := func(f func(*merge.Space)) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		f(s.space)
+	}
 	return &merge.Turn{
 		Read: read, Look: look, Peek: look, Now: func() int64 { s.now++; return s.now },
 		Make: func(_ context.Context, f func(*merge.Space) error) error {
 			if s.Fail != nil {
 				return s.Fail
 			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			return f(s.space)
 		},
 	}
@@ -58,6 +66,3 @@ func (s *Shared) Dump() string {
 	}
 	return out.String()
 }
-
-// Ops is how many operations the space has made.
-func (s *Shared) Ops() uint64 { return s.space.Seen()[s.space.Self()] }

@@ -185,6 +185,13 @@ func (d *Draft) Change(s *Space, c *Change) error {
 // Empty reports whether nothing is staged.
 func (d *Draft) Empty() bool { return len(d.list) == 0 }
 
+// Grows reports whether anything is staged that does not take away.
+func (d *Draft) Grows() bool {
+	return slices.ContainsFunc(d.list, func(o *staged) bool {
+		return o.adds || o.text != nil || slices.Contains(slices.Collect(maps.Values(o.items)), true)
+	})
+}
+
 // Check says why what is staged could not be made now, nil if it could.
 func (d *Draft) Check(s *Space) error {
 	for _, o := range d.list {

@@ -256,6 +256,17 @@ func (w *world) check(n *node, atEnd bool) {
 			delete(want, k)
 		}
 	}
+	bytes := 0
+	for _, l := range n.lanes {
+		for _, p := range l.list {
+			if p.e != nil {
+				bytes += p.e.op.cost()
+			}
+		}
+	}
+	if bytes != n.Bytes() {
+		w.t.Fatalf("%s has %d bytes, and says %d", n.self, bytes, n.Bytes())
+	}
 	if !reflect.DeepEqual(got, want) {
 		w.t.Fatalf("%s has\n%v\nwant\n%v", n.self, got, want)
 	}

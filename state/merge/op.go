@@ -92,6 +92,11 @@ func (o *Op) slot() string {
 	return ""
 }
 
+// cost is about how many bytes of memory a kept operation takes.
+func (o *Op) cost() int {
+	return 300 + len(o.Key.Name) + len(o.Key.Field) + len(o.Item) + len(o.Text) + 32*len(o.Drop)
+}
+
 // Limits, in bytes and numbers.
 const (
 	MaxName = 512

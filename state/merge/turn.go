@@ -12,6 +12,7 @@ type Turn struct {
 	Look func(func(*Space))                                         // for reading what is durable
 	Peek func(func(*Space))                                         // what may not be yet, so as not to wait
 	Make func(ctx context.Context, change func(*Space) error) error // returns when what change did is durable, or nothing has happened
+	Room func(*Space) error                                         // whether there may be more than there is
 	Now  func() int64                                               // Unix milliseconds
 	d    Draft
 }
@@ -81,5 +82,12 @@ func (t *Turn) Commit(ctx context.Context) error {
 	if t.d.Empty() {
 		return nil
 	}
-	return t.Make(ctx, func(sp *Space) error { return t.d.Apply(sp, t.Now()) })
+	return t.Make(ctx, func(sp *Space) error {
+		if t.Room != nil && t.d.Grows() {
+			if err := t.Room(sp); err != nil {
+				return err
+			}
+		}
+		return t.d.Apply(sp, t.Now())
+	})
 }
