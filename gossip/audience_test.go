@@ -102,10 +102,12 @@ func crowd(t *testing.T, n int, bytes *atomic.Int64) (hosts []counted) {
 }
 
 const (
-	messages = 60
-	every    = 100 * time.Millisecond
+	messages = 40
 	meshTime = 6 * time.Second
 )
+
+// every is the time between two messages: all nodes share the processors.
+func every() time.Duration { return time.Duration(*audience) * 2500 * time.Microsecond }
 
 // plainly has gossipsub with its defaults carry the messages, and returns the bytes that were sent and the deliveries.
 func plainly(t *testing.T) (sent, delivered int64) {
@@ -147,9 +149,9 @@ func plainly(t *testing.T) (sent, delivered int64) {
 		if err := publish.Publish(ctx, make([]byte, 1<<10)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(every)
+		time.Sleep(every())
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(5 * time.Second)
 	return bytes.Load(), got.Load()
 }
 
@@ -246,9 +248,11 @@ func ours(t *testing.T) (sent, delivered int64) {
 		if err := publisher.Publish(t.Context(), key, topic.Message{Body: make([]byte, 1<<10)}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(every)
+		time.Sleep(every())
 	}
-	time.Sleep(2 * time.Second)
+	for end := time.Now().Add(time.Minute); got.Load() < int64(*audience-1)*messages && time.Now().Before(end); { // what is missing is pulled
+		time.Sleep(100 * time.Millisecond)
+	}
 	if gaps.Load() > 0 {
 		t.Errorf("%d gaps", gaps.Load())
 	}
