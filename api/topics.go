@@ -76,6 +76,7 @@ type TopicBind struct {
 	To     string `json:"to"`
 	Kind   string `json:"kind,omitempty"` // agent, service or function; "": as To is written
 	Mode   string `json:"mode"`
+	Read   bool   `json:"read,omitempty"` // with ask: the agent's method only reads
 	Group  string `json:"group,omitempty"`
 	Filter string `json:"filter,omitempty"`
 	Key    string `json:"key,omitempty"`
@@ -265,7 +266,7 @@ func (s *Server) topicBind(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := topic.Binding{Kind: req.Kind, To: req.To, Mode: req.Mode, Group: req.Group, Filter: req.Filter, Key: req.Key, From: req.From}
+	b := topic.Binding{Kind: req.Kind, To: req.To, Mode: req.Mode, Read: req.Read, Group: req.Group, Filter: req.Filter, Key: req.Key, From: req.From}
 	module, export, function := strings.Cut(req.To, "#")
 	dot := strings.LastIndexByte(req.To, '.')
 	switch {

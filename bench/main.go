@@ -24,13 +24,15 @@ import (
 	"github.com/shoal-fabric/shoal/bench/service"
 	"github.com/shoal-fabric/shoal/bench/state"
 	"github.com/shoal-fabric/shoal/bench/topic"
+	"github.com/shoal-fabric/shoal/bench/topicask"
+	"github.com/shoal-fabric/shoal/bench/topicdurable"
 )
 
 // benches are all benchmarks, in the order of RESULTS.md.
 func benches() []*rig.Bench {
 	return []*rig.Bench{
 		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
-		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(), service.Bench(), state.Bench(), topic.Bench(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(), service.Bench(), state.Bench(), topic.Bench(), topicask.Bench(), topicdurable.Bench(),
 	}
 }
 

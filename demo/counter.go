@@ -57,6 +57,10 @@ func (d *run) counter(ctx context.Context) error {
 	for _, k := range was.Keepers {
 		c.Keepers = append(c.Keepers, d.f.names[k])
 	}
+	finish, err := d.stream(ctx, live, was.Leader)
+	if err != nil {
+		return err
+	}
 	acks := make(chan bool, 64) // false: unknown
 	work, stop := context.WithCancel(ctx)
 	defer stop()
@@ -119,7 +123,11 @@ func (d *run) counter(ctx context.Context) error {
 		return err
 	}
 	c.EpochAfter, c.MovedTo = now.Epoch, d.f.names[now.Leader]
+	if err := finish(); err != nil {
+		return err
+	}
 	d.s.counted(*c)
+	d.s.streamed(d.r.Stream)
 	return nil
 }
 

@@ -47,6 +47,7 @@ type Report struct {
 	Pulled    Pulled    `json:"pulled"`
 	AfterKill AfterKill `json:"after_kill"`
 	Counter   Counter   `json:"counter"`
+	Stream    Stream    `json:"stream"`
 	OK        bool      `json:"ok"`
 	WhyNot    []string  `json:"why_not,omitempty"` // what is not as it should be
 }
@@ -277,6 +278,10 @@ func (d *run) judge() {
 	c := r.Counter
 	want(c.Final >= c.Acknowledged && c.Final <= c.Acknowledged+c.Unknown, "%d increments acknowledged, %d counted", c.Acknowledged, c.Final)
 	want(c.Acknowledged > 0 && c.EpochAfter > c.EpochBefore && c.MovedTo != c.Killed, "the counter did not outlive its node")
+	m := r.Stream
+	want(m.Received >= m.Sent && m.Received <= m.Sent+m.Unknown && m.Again == 0 && m.LeftOut == 0,
+		"%d messages sent, %d received, %d twice, %d out of order", m.Sent, m.Received, m.Again, m.LeftOut)
+	want(m.Sent > 0 && m.MovedTo != m.Killed, "the agent that is bound to a topic did not outlive its node")
 	r.OK = len(r.WhyNot) == 0
 }
 

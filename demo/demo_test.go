@@ -107,6 +107,7 @@ func checkFields(t *testing.T, r Report) {
 		"shipped.data_bytes_moved": 0.0, "shipped.seconds": 0.0, "shipped.output_cid": "",
 		"after_kill.tasks": 0.0, "after_kill.completed": 0.0, "after_kill.killed_mid_job": false, "after_kill.output_cid": "",
 		"counter.acknowledged": 0.0, "counter.final": 0.0, "counter.gap_s": 0.0, "counter.epoch_after": 0.0,
+		"stream.sent": 0.0, "stream.received": 0.0, "stream.again": 0.0, "stream.left_out": 0.0, "stream.moved_to": "",
 	} {
 		at, in := all, name
 		if outer, inner, ok := strings.Cut(name, "."); ok {
@@ -126,6 +127,7 @@ func TestJudge(t *testing.T) {
 		AfterKill: AfterKill{Tasks: 10, Completed: 10, KilledMidJob: true, Output: "x"},
 		Hardware:  Hardware{On: "node 3", Ran: "node 3"},
 		Pulled:    Pulled{Holder: "node 2", From: "node 1", To: "node 2", Pull: &turn.Pull{Here: 1, There: 0.5}, Before: 1000, After: 9, Stays: true},
+		Stream:    Stream{Killed: "node 1", MovedTo: "node 3", Sent: 7, Received: 7},
 		Counter:   Counter{Killed: "node 1", MovedTo: "node 2", Acknowledged: 9, Final: 9, EpochBefore: 2, EpochAfter: 3},
 	}
 	d := run{r: good}
@@ -136,6 +138,8 @@ func TestJudge(t *testing.T) {
 		"share": func(r *Report) { r.MaxShare = 0.41 }, "holders": func(r *Report) { r.OnHolders-- },
 		"moved": func(r *Report) { r.DataMoved = 10 }, "output": func(r *Report) { r.Output = "" },
 		"uncounted": func(r *Report) { r.Counter.Final = 8 }, "doubled": func(r *Report) { r.Counter.Final = 10 },
+		"unheard": func(r *Report) { r.Stream.Received = 6 }, "heard twice": func(r *Report) { r.Stream.Again = 1 },
+		"out of order": func(r *Report) { r.Stream.LeftOut = 1 }, "bound to the dead": func(r *Report) { r.Stream.MovedTo = "node 1" },
 		"did not move": func(r *Report) { r.Counter.EpochAfter = 2 },
 		"shipped":      func(r *Report) { r.Shipped.Output = "y" }, "after the kill": func(r *Report) { r.AfterKill.Output = "y" },
 		"no processor": func(r *Report) { r.Hardware.Ran = "node 2" }, "not drawn": func(r *Report) { r.Pulled.To = "node 1" },

@@ -24,7 +24,7 @@ if [ "$(GOTOOLCHAIN=local go env GOVERSION)" != $go ]; then
   exit
 fi
 cd agents
-for name in counter election kv lock membership poll primes queue reader transfer; do
+for name in counter election kv lock membership poll primes queue reader transfer workflow; do
   GOTOOLCHAIN=local GOFLAGS= GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build -trimpath -buildvcs=false \
     -buildmode=c-shared -ldflags '-s -w' -o "$out/$name.wasm" "./$name"
   gzip -9nf "$out/$name.wasm"

@@ -45,6 +45,7 @@ func List() []Example {
 		{Name: "wordcount", About: "wordcount [PATH...]: counts the words of /data into /out/counts.tsv"},
 		{Name: "wordcount-stream", About: "wordcount-stream: an agent that counts words into a map of the mergeable state; methods count, into, top"},
 		{Name: "wordsum", About: "wordsum: adds up the counts.tsv files of /data into /out/counts.tsv"},
+		{Name: "workflow", About: "workflow: a sign-up in five steps through topics, undone if one fails; methods name, account, licence, mail, index, undo, show"},
 	}
 }
 

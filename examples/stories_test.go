@@ -149,6 +149,29 @@ func stories() []story {
 			settle
 			bob? balance -> 30 30
 			bank transfer ann|ann|1 -> !to itself`},
+		{"workflow", "names licences mails", `
+			names name 1 ann ann@x -> ann
+			names name 2 ann a@x -> ann is taken
+			names name 3 bob bob@x -> bob
+			names name 4 -> !an ID without /
+			licences? stock 1 -> !reads only
+			licences stock 1 -> 1
+			licences licence 1 ann ann@x 1 -> licence
+			licences licence 3 bob bob@x 2 -> all licences are sold
+			mails mail 1 ann ann@x 1 -> ann@x
+			names undo 3 licence all licences are sold ->
+			licences undo 3 licence all licences are sold ->
+			names? show -> 1 name 1 0 ann|3 name 1 1 bob|
+			licences? show 3 ->
+			licences undo 1 index why not ->
+			licences? status -> licence 1 1|
+			licences licence 5 bob bob@x 3 -> licence
+			mails undo 1 index why not ->
+			mails mail 5 bob ann@x 3 -> ann@x
+			names name 5 bob bob@x -> bob
+			names undo 3 licence all licences are sold ->
+			names? status -> name 3 1 twice 1|
+			names name 6 bob b@x -> bob is taken`},
 		{"election", "m1 m2 m3", `
 			m1 setup 1|1 m1|2 m2|3 m3 -> 
 			m2 setup 2|1 m1|2 m2|3 m3 -> 

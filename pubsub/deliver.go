@@ -123,7 +123,7 @@ func (g *group) to(ctx context.Context, b *topic.Member, payload []byte, m *topi
 	if b.Kind == topic.Service {
 		return g.t.p.Services.Call(ctx, b.To, payload)
 	}
-	r := shoal.CallRequest{Method: b.Method, Payload: payload}
+	r := shoal.CallRequest{Method: b.Method, Payload: payload, Read: b.Read}
 	if g.consumer != "" {
 		r.Request, r.Begun = g.request(m), m.Begun
 	}

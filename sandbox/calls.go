@@ -30,7 +30,7 @@ func (g *guest) calling(ctx context.Context) (_ context.Context, end func()) {
 }
 
 // Charge, Left, Context and Resumed are what the desk needs.
-func (p *program) Charge(n int64) { p.g.gas.check(); p.g.gas.charge(n) }
+func (p *program) Charge(n int64) { p.g.gas.moves(n) }
 
 func (p *program) Left() uint64 { return uint64(max(0, p.g.gas.limit-p.g.gas.used())) }
 

@@ -173,6 +173,16 @@ func (g *gas) charge(n int64) {
 	g.fuel.Set(uint64(left))
 }
 
+// moves charges for what a host call moves, before it does, and ends the guest if its run is over. To find that out for a little costs more
+// than to do it, and each slice finds it out as well.
+func (g *gas) moves(n int64) {
+	const little = 250 // gas
+	if n > little {
+		g.check()
+	}
+	g.charge(n)
+}
+
 // moved charges for bytes of a stream or file, and ends the guest if its run is over.
 func (g *gas) moved(bytes int) {
 	if g == nil {

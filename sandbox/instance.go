@@ -182,7 +182,7 @@ func (in *instance) walltime() (sec int64, nsec int32) {
 }
 
 // Charge, Left, Context and Resumed are what the instance's desk needs.
-func (in *instance) Charge(n int64) { in.gas.check(); in.gas.charge(n) }
+func (in *instance) Charge(n int64) { in.gas.moves(n) }
 
 func (in *instance) Left() uint64 { return uint64(max(0, in.gas.limit-in.gas.used())) }
 

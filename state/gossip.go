@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -17,7 +18,8 @@ import (
 
 // news is what one node tells another, and what that answers.
 type news struct {
-	Seen   merge.Seen    `cbor:"s"` // what the sender has on its disk
+	Seen   merge.Seen    `cbor:"s"`           // what the sender has on its disk
+	Some   bool          `cbor:"o,omitempty"` // Seen says it of those replicas only that the news are about
 	Deltas []merge.Delta `cbor:"d,omitempty"`
 	Ask    bool          `cbor:"a,omitempty"` // for what the sender lacks
 	More   bool          `cbor:"m,omitempty"` // there is more than a message holds, or some was forgotten: ask for all
@@ -84,7 +86,8 @@ func (s *State) tell(ctx context.Context) {
 	s.own = false
 	s.hearing.Unlock()
 	list := s.alive()
-	if few := len(list) <= s.cfg.Fanout; few && !own {
+	few := len(list) <= s.cfg.Fanout
+	if few && !own {
 		return
 	} else if !few {
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
@@ -92,52 +95,76 @@ func (s *State) tell(ctx context.Context) {
 	}
 	var all sync.WaitGroup
 	for _, p := range list {
-		all.Go(func() { s.exchange(ctx, p, false) })
+		all.Go(func() { s.push(ctx, p, few) })
 	}
 	all.Wait()
 }
 
-// compare asks a member for what this node lacks, and gives it what it lacks.
-func (s *State) compare(ctx context.Context, p shoal.PeerID) { s.exchange(ctx, p, true) }
-
-func (s *State) exchange(ctx context.Context, p shoal.PeerID, ask bool) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	s.hearing.Lock()
-	theirs, heard := s.known[p]
-	s.hearing.Unlock()
-	q := news{Ask: ask || !heard}
-	s.view(func(sp *merge.Space) {
-		q.Seen = sp.Seen()
-		if heard {
-			q.Deltas, _ = small(sp.Since(theirs))
-		}
-	})
-	if !q.Ask && len(q.Deltas) == 0 && behind(q.Seen, theirs) == nil {
-		return // it has all there is
-	}
-	b, err := s.Peers.Ask(ctx, p, "state.sync", wire.Marshal(q))
-	var ans news
-	if err == nil {
-		err = wire.Unmarshal("answer on state", b, &ans)
-	}
-	if err != nil {
-		s.log.Debug("state: a member does not answer", "peer", p.Short(), "err", err)
+// compare asks a member for what this node lacks, and then gives it what it lacks.
+func (s *State) compare(ctx context.Context, p shoal.PeerID) {
+	q := news{Ask: true}
+	s.view(func(sp *merge.Space) { q.Seen = sp.Seen() })
+	ans, ok := s.exchange(ctx, p, q)
+	if !ok {
 		return
 	}
-	s.heard(p, ans.Seen)
+	var err error
 	switch {
 	case ans.More:
-		err = s.all(ctx, p)
+		long, cancel := context.WithTimeout(ctx, askLimit)
+		err = s.all(long, p)
+		cancel()
 	case len(ans.Deltas) > 0:
 		err = s.take(ctx, ans.Deltas, false)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("state: what a member told cannot be taken in", "peer", p.Short(), "err", err)
 	}
-	if !heard { // now it is known what it lacks
-		s.exchange(ctx, p, false)
+	if behind(q.Seen, ans.Seen) != nil {
+		s.push(ctx, p, false)
 	}
+}
+
+// push gives a member what it lacks, as it last said; own: of this node's own changes, as others tell it theirs.
+func (s *State) push(ctx context.Context, p shoal.PeerID, own bool) {
+	s.hearing.Lock()
+	theirs, heard := s.known[p]
+	s.hearing.Unlock()
+	if !heard {
+		s.compare(ctx, p)
+		return
+	}
+	q := news{Some: own}
+	s.view(func(sp *merge.Space) {
+		if !own {
+			q.Seen = sp.Seen()
+			q.Deltas, _ = small(sp.Since(theirs))
+			return
+		}
+		self := sp.Self()
+		d, whole := sp.SinceOf(self, theirs[self])
+		q.Seen = merge.Seen{self: d.To}
+		q.Deltas, _ = small([]merge.Delta{d}, whole)
+	})
+	if behind(q.Seen, theirs) != nil { // else it has all there is
+		s.exchange(ctx, p, q)
+	}
+}
+
+// exchange sends a message, and notes what its receiver has by then.
+func (s *State) exchange(ctx context.Context, p shoal.PeerID, q news) (ans news, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	b, err := s.Peers.Ask(ctx, p, "state.sync", wire.Marshal(q))
+	if err == nil {
+		err = wire.Unmarshal("answer on state", b, &ans)
+	}
+	if err != nil {
+		s.log.Debug("state: a member does not answer", "peer", p.Short(), "err", err)
+		return ans, false
+	}
+	s.heard(p, ans)
+	return ans, true
 }
 
 // small is a list that fits into a message; not so: there is more.
@@ -159,9 +186,18 @@ func behind(ours, theirs merge.Seen) *merge.Replica {
 }
 
 // heard notes what a member has.
-func (s *State) heard(p shoal.PeerID, seen merge.Seen) {
+func (s *State) heard(p shoal.PeerID, n news) {
 	s.hearing.Lock()
 	defer s.hearing.Unlock()
+	seen := n.Seen
+	if n.Some {
+		old, ok := s.known[p]
+		if !ok {
+			return // the next comparison says more
+		}
+		seen = maps.Clone(old) // whoever holds the old one goes on reading it
+		maps.Copy(seen, n.Seen)
+	}
 	s.known[p] = seen
 	s.move()
 }
@@ -213,10 +249,12 @@ func (s *State) onSync(ctx context.Context, from shoal.PeerID, b []byte) ([]byte
 			return nil, err
 		}
 	}
-	s.heard(from, q.Seen)
-	var ans news
+	s.heard(from, q)
+	ans := news{Some: q.Some}
 	s.view(func(sp *merge.Space) {
-		ans.Seen = sp.Seen()
+		if ans.Seen = sp.Seen(); q.Some {
+			maps.DeleteFunc(ans.Seen, func(r merge.Replica, _ uint64) bool { _, asked := q.Seen[r]; return !asked })
+		}
 		if q.Ask {
 			ans.Deltas, ans.More = small(sp.Since(q.Seen))
 		}

@@ -19,8 +19,9 @@ type State struct {
 	end   context.CancelFunc
 	done  chan struct{}
 
-	// Whoever has mu for reading sees what is on disk, and nothing else.
+	// Whoever has mu for reading sees what is on disk, and nothing else; who has doing for reading alone may see what is still on its way.
 	mu    sync.RWMutex
+	doing sync.RWMutex
 	space *merge.Space
 
 	hearing sync.Mutex
@@ -96,10 +97,12 @@ func (s *State) write() {
 func (s *State) writeBatch(batch []*request) (own, wrote bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.doing.Lock()
 	for _, r := range batch {
 		r.err = r.do(s.space)
 	}
 	rows, marks, news := s.space.Drain()
+	s.doing.Unlock()
 	if len(rows)+len(marks) == 0 {
 		return false, false
 	}
@@ -114,6 +117,8 @@ func (s *State) writeBatch(batch []*request) (own, wrote bool) {
 	for _, r := range batch {
 		r.err = err
 	}
+	s.doing.Lock()
+	defer s.doing.Unlock()
 	if old, e := load(s.Table); e == nil {
 		s.space = old
 	} else { // nothing that is in memory may be told
@@ -163,6 +168,13 @@ func (s *State) wrote(own bool) {
 func (s *State) move() {
 	close(s.moved)
 	s.moved = make(chan struct{})
+}
+
+// peek shows what is going to be there, unless the disk refuses it: for what is looked at again when it is made.
+func (s *State) peek(f func(*merge.Space)) {
+	s.doing.RLock()
+	defer s.doing.RUnlock()
+	f(s.space)
 }
 
 // view is for reading.

@@ -170,7 +170,7 @@ func TestPeers(t *testing.T) {
 			t.Errorf("etcd at %s: %+v", at, f)
 		}
 	}
-	nodes, err := streamNodes(t.TempDir())
+	nodes, err := StreamNodes(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func etcdMembers(dir string) ([]member, error) {
 			scheme string
 			to     *string
 		}{{"https", &m.Peer}, {"http", &m.Plain}, {"https", &m.Safe}} {
-			at, err := freePort()
+			at, err := FreePort()
 			if err != nil {
 				return nil, err
 			}

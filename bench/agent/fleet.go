@@ -43,7 +43,7 @@ func newFleet(ctx context.Context, r *rig.Run, name string, core int, idle time.
 
 // join adds a node.
 func (f *fleet) join(ctx context.Context) error {
-	at, err := freePort()
+	at, err := FreePort()
 	if err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func (f *fleet) create(ctx context.Context, code, name string, n, parallel int, 
 	return keys, nil
 }
 
-// freePort returns an address of this machine that nobody listens at. A node that comes back takes it again.
-func freePort() (string, error) {
+// FreePort returns an address of this machine that nobody listens at. A node that comes back takes it again.
+func FreePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err

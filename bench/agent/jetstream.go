@@ -20,14 +20,16 @@ import (
 
 const streamWait = 20 * time.Second // for servers to come up and agree
 
-// streamNode is what a server's process is told.
-type streamNode struct {
+// StreamNode is what a server's process is told.
+type StreamNode struct {
 	Name, Dir string
 	Route     string   // its address for other servers
 	Routes    []string // all of them
+	Lazy      bool     // it syncs as it does by default: every two minutes
 }
 
-func streamServer(_ context.Context, s streamNode) (*rig.Worker, error) {
+// StreamServer is the role of a server of JetStream, ready with its address for clients.
+func StreamServer(_ context.Context, s StreamNode) (*rig.Worker, error) {
 	cert, _, err := plain.Certificate()
 	if err != nil {
 		return nil, err
@@ -38,7 +40,7 @@ func streamServer(_ context.Context, s streamNode) (*rig.Worker, error) {
 	}
 	o := &server.Options{
 		ServerName: s.Name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: s.Dir, SyncAlways: true,
+		JetStream: true, StoreDir: s.Dir, SyncAlways: !s.Lazy,
 		Cluster: server.ClusterOpts{Name: "bench", Host: route.IP.String(), Port: route.Port, TLSTimeout: 5, TLSConfig: &tls.Config{
 			Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, // each signed its own
 		}},
@@ -59,7 +61,7 @@ func streamServer(_ context.Context, s streamNode) (*rig.Worker, error) {
 
 // streamClient publishes at the stream's leader. at are the servers' addresses by name.
 func streamClient(ctx context.Context, at map[string]string) (*rig.Worker, error) {
-	leader, err := makeStream(ctx, at["s0"])
+	leader, err := MakeStream(ctx, at["s0"])
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +90,8 @@ func streamClient(ctx context.Context, at map[string]string) (*rig.Worker, error
 	}}, nil
 }
 
-// makeStream makes the stream once the servers agree on a leader of their own, and returns who leads it.
-func makeStream(ctx context.Context, at string) (leader string, err error) {
+// MakeStream makes the stream, of the subjects bench.*, once the servers agree on a leader of their own, and returns who leads it.
+func MakeStream(ctx context.Context, at string) (leader string, err error) {
 	conn, err := nats.Connect(at)
 	if err != nil {
 		return "", err
@@ -115,24 +117,24 @@ func makeStream(ctx context.Context, at string) (leader string, err error) {
 	}
 }
 
-// streamNodes are the servers of a cluster whose files go to dir.
-func streamNodes(dir string) (all []streamNode, err error) {
+// StreamNodes are the servers of a cluster whose files go to dir.
+func StreamNodes(dir string) (all []StreamNode, err error) {
 	routes := make([]string, keepers)
 	for i := range routes {
-		if routes[i], err = freePort(); err != nil {
+		if routes[i], err = FreePort(); err != nil {
 			return nil, err
 		}
 	}
 	for i, route := range routes {
 		name := fmt.Sprint("s", i)
-		all = append(all, streamNode{Name: name, Dir: filepath.Join(dir, name), Route: route, Routes: routes})
+		all = append(all, StreamNode{Name: name, Dir: filepath.Join(dir, name), Route: route, Routes: routes})
 	}
 	return all, nil
 }
 
 // startStream brings up the servers and the client.
 func startStream(ctx context.Context, r *rig.Run, kinds map[string]peer) error {
-	all, err := streamNodes(filepath.Join(r.Work, "jetstream"))
+	all, err := StreamNodes(filepath.Join(r.Work, "jetstream"))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"fmt"
@@ -18,6 +19,9 @@ import (
 
 //go:embed guest/echo.wasm
 var echoInC []byte
+
+// Echo is a module whose method "echo" replies what it is given; the bytes are the caller's.
+func Echo() []byte { return bytes.Clone(echoInC) }
 
 const (
 	readBytes = 1 << 10

@@ -37,7 +37,7 @@ func Write() *rig.Bench {
 		},
 		Roles: map[string]rig.Role{
 			"node": rig.As(serve), "etcd": rig.As(etcdMember), "etcd-client": rig.As(etcdClient),
-			"jetstream": rig.As(streamServer), "jetstream-client": rig.As(streamClient),
+			"jetstream": rig.As(StreamServer), "jetstream-client": rig.As(streamClient),
 		},
 		Run: runWrite,
 	}

@@ -14,7 +14,7 @@ const (
 	nodes    = 5
 	keys     = 1000
 	callers  = 16  // of changes on each of the five nodes
-	adders   = 16  // agents of the one node
+	adders   = 32  // agents of the one node
 	each     = 250 // increments of a turn
 	rateTime = 2 * time.Second
 )

@@ -272,6 +272,7 @@ A binding of a durable topic begins with the next message, or at --from.`,
 	f := cmd.Flags()
 	f.StringVar(&req.To, "to", "", "what processes the messages")
 	f.StringVar(&req.Mode, "mode", topic.Each, "each, one or ask")
+	f.BoolVar(&req.Read, "read", false, "with ask: the agent's method only reads, which is faster")
 	f.StringVar(&req.Group, "group", "", "with one and ask: the group, of which one gets a message")
 	f.StringVar(&req.Filter, "filter", "", "which messages, as in 'json.amount > 100'")
 	f.StringVar(&req.Key, "by", "", "what must keep its order, as in json.user")

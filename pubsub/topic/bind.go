@@ -74,7 +74,11 @@ func (o *open) bindings() (out []Binding, err error) {
 
 // id names a binding by what it is.
 func (b *Binding) id() string {
-	h := sha256.Sum256(wire.Marshal([]string{b.Kind, b.To, b.Method, b.Mode, b.Group, b.Filter, b.Key}))
+	parts := []string{b.Kind, b.To, b.Method, b.Mode, b.Group, b.Filter, b.Key}
+	if b.Read {
+		parts = append(parts, "read")
+	}
+	h := sha256.Sum256(wire.Marshal(parts))
 	return hex.EncodeToString(h[:10])
 }
 

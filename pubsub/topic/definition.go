@@ -111,6 +111,7 @@ type Binding struct {
 	To     string `cbor:"t" json:"to"`                         // an agent (key or name), a service's name, a module's CID or exec:NAME
 	Method string `cbor:"m,omitempty" json:"method,omitempty"` // of an agent; the export of a module
 	Mode   string `cbor:"o" json:"mode"`
+	Read   bool   `cbor:"r,omitempty" json:"read,omitempty"`   // Ask: the agent's method only reads, so no turn is written
 	Group  string `cbor:"g,omitempty" json:"group,omitempty"`  // One, Ask: of which one member gets a message
 	Filter string `cbor:"f,omitempty" json:"filter,omitempty"` // CEL; "": all messages
 	Key    string `cbor:"y,omitempty" json:"key,omitempty"`    // CEL: messages of one key go to one member, in their order; "": Message.Key
@@ -130,6 +131,8 @@ func (b *Binding) Check() error {
 		bad = "no method of the agent is named"
 	case !slices.Contains([]string{Each, One, Ask}, b.Mode):
 		bad = fmt.Sprintf("there is no mode '%.20s'", b.Mode)
+	case b.Read && (b.Mode != Ask || b.Kind != Agent):
+		bad = "only an agent that is asked can be asked for what it reads"
 	case b.Group != "" && b.Mode == Each:
 		bad = "a group is for the modes one and ask"
 	case len(b.Group) > MaxKey || len(b.Filter) > MaxExpr || len(b.Key) > MaxExpr:

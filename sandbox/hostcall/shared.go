@@ -30,17 +30,13 @@ func (d *Desk) object(mem api.Memory, s []uint64) (name, field string, code int3
 	return string(n), string(f), code
 }
 
-// shared does something with the state, which may have to wait for a moment while others' changes go to disk.
-func (d *Desk) shared(f func(shoal.Shared) error) int32 {
+// look reads the state, for which it may have to wait for a moment while others' changes go to disk.
+func (d *Desk) look(f func(shoal.Shared)) {
 	began := time.Now()
-	err := f(d.turn.Shared)
+	f(d.turn.Shared)
 	if time.Since(began) > 100*time.Microsecond {
 		d.Host.Resumed()
 	}
-	if err != nil {
-		return d.number(err)
-	}
-	return 0
 }
 
 // change stages a change, whose verb is known, of the object that the first arguments name.
@@ -48,7 +44,10 @@ func (d *Desk) change(mem api.Memory, s []uint64, c shoal.SharedChange) (code in
 	if c.Name, c.Field, code = d.object(mem, s); code < 0 {
 		return code
 	}
-	return d.shared(func(sh shoal.Shared) error { return sh.Change(c) })
+	if err := d.turn.Shared.Change(c); err != nil {
+		return d.number(err)
+	}
+	return 0
 }
 
 func (d *Desk) stateAdd(mem api.Memory, s []uint64) int32 {
@@ -94,7 +93,7 @@ func (d *Desk) stateGet(mem api.Memory, s []uint64) int32 {
 	}
 	var o shoal.SharedObject
 	var ok bool
-	d.shared(func(sh shoal.Shared) error { o, ok = sh.Get(name, field, kind(s[4])); return nil })
+	d.look(func(sh shoal.Shared) { o, ok = sh.Get(name, field, kind(s[4])) })
 	if !ok {
 		return d.refuse(errNotFound, "nothing of this name is known here")
 	}
@@ -121,7 +120,7 @@ func (d *Desk) stateHas(mem api.Memory, s []uint64) int32 {
 		return code
 	}
 	has, item := false, string(b)
-	d.shared(func(sh shoal.Shared) error { has = sh.Has(name, field, item); return nil })
+	d.look(func(sh shoal.Shared) { has = sh.Has(name, field, item) })
 	if has {
 		return 1
 	}
@@ -140,9 +139,8 @@ func (d *Desk) stateItems(mem api.Memory, s []uint64) int32 {
 	}
 	last := string(after)
 	var list []string
-	d.shared(func(sh shoal.Shared) error {
-		list = sh.Items(name, field, last, s[6]&0xffffffff != 0, int(min(uint32(s[7]), MaxPairs)))
-		return nil
+	d.look(func(sh shoal.Shared) {
+		list = sh.Items(name, field, last, uint32(s[6]) != 0, int(min(uint32(s[7]), MaxPairs)))
 	})
 	d.page = d.page[:0]
 	for _, item := range list {
@@ -163,10 +161,7 @@ func (d *Desk) stateFields(mem api.Memory, s []uint64) int32 {
 		return code
 	}
 	var list []shoal.SharedObject
-	d.shared(func(sh shoal.Shared) error {
-		list = sh.Fields(name, after, int(min(uint32(s[4]), MaxPairs)))
-		return nil
-	})
+	d.look(func(sh shoal.Shared) { list = sh.Fields(name, after, int(min(uint32(s[4]), MaxPairs))) })
 	d.page = d.page[:0]
 	for i, o := range list {
 		n := 12 + len(o.Field) + max(8, len(o.Text))

@@ -27,8 +27,9 @@ func NewShared() *Shared {
 
 // Draft implements shoal.Drafts.
 func (s *Shared) Draft(read bool) shoal.Draft {
+	look := func(f func(*merge.Space)) { f(s.space) }
 	return &merge.Turn{
-		Read: read, Look: func(f func(*merge.Space)) { f(s.space) }, Now: func() int64 { s.now++; return s.now },
+		Read: read, Look: look, Peek: look, Now: func() int64 { s.now++; return s.now },
 		Make: func(_ context.Context, f func(*merge.Space) error) error {
 			if s.Fail != nil {
 				return s.Fail

@@ -43,23 +43,23 @@ func (s *Space) own(k Key, slot string) *Op {
 func (s *Space) Add(k Key, n int64) error {
 	o, err := s.sum(k, n, false)
 	if err == nil {
-		s.next(o)
+		s.next(&o)
 	}
 	return err
 }
 
 // sum is the operation that Add makes; fresh: of an object that is cleared before.
-func (s *Space) sum(k Key, n int64, fresh bool) (*Op, error) {
+func (s *Space) sum(k Key, n int64, fresh bool) (o Op, err error) {
 	if k.Kind != Counter && k.Kind != Tally {
-		return nil, wrong(k, "nothing can be added up in it")
+		return o, wrong(k, "nothing can be added up in it")
 	}
 	if k.Kind == Counter && n < 0 {
-		return nil, shoal.E(shoal.Invalid, "state "+k.Name, "a counter only grows", "make a tally, which goes down as well")
+		return o, shoal.E(shoal.Invalid, "state "+k.Name, "a counter only grows", "make a tally, which goes down as well")
 	}
 	if err := CheckKey(k); err != nil {
-		return nil, err
+		return o, err
 	}
-	o := &Op{Key: k}
+	o.Key = k
 	if own := s.own(k, ""); own != nil && !fresh {
 		o.Up, o.Down = own.Up, own.Down
 	}
@@ -68,7 +68,7 @@ func (s *Space) sum(k Key, n int64, fresh bool) (*Op, error) {
 		side, by = &o.Down, uint64(-(n+1))+1
 	}
 	if by > math.MaxInt64 || *side > math.MaxInt64-by {
-		return nil, shoal.E(shoal.Invalid, "state "+k.Name, fmt.Sprintf("%d more is more than it holds", n), "")
+		return o, shoal.E(shoal.Invalid, "state "+k.Name, fmt.Sprintf("%d more is more than it holds", n), "")
 	}
 	*side += by
 	return o, nil

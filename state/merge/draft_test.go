@@ -179,7 +179,7 @@ func TestDraftBounds(t *testing.T) {
 	}
 	boom := errors.New("no disk")
 	turn := Turn{
-		Look: func(f func(*Space)) { f(s) }, Now: func() int64 { return 1 },
+		Peek: func(f func(*Space)) { f(s) }, Now: func() int64 { return 1 },
 		Make: func(context.Context, func(*Space) error) error { return boom },
 	}
 	if err := turn.Commit(context.Background()); err != nil {

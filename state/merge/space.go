@@ -365,21 +365,30 @@ func (s *Space) Since(seen Seen) (list []Delta, whole bool) {
 		if whole {
 			after = 0
 		}
-		if after >= to {
-			continue
+		if after < to {
+			list = append(list, s.delta(r, after))
 		}
-		d := Delta{Of: r, After: after, To: to, Cut: s.cut[r]}
-		if l := s.lanes[r]; l != nil {
-			for _, p := range l.list[l.find(after+1):] {
-				if p.e != nil {
-					d.Ops = append(d.Ops, p.e.op)
-				}
-			}
-		}
-		list = append(list, d)
 	}
 	slices.SortFunc(list, func(a, b Delta) int { return Dot{Replica: a.Of}.compare(Dot{Replica: b.Of}) })
 	return list, whole
+}
+
+// SinceOf is Since of one replica's operations, of which somebody has seen those up to a number. whole: that is before something
+// that was forgotten, and the delta is of no use.
+func (s *Space) SinceOf(r Replica, after uint64) (d Delta, whole bool) {
+	return s.delta(r, min(after, s.seen[r])), after < s.cut[r]
+}
+
+func (s *Space) delta(r Replica, after uint64) Delta {
+	d := Delta{Of: r, After: after, To: s.seen[r], Cut: s.cut[r]}
+	if l := s.lanes[r]; l != nil {
+		for _, p := range l.list[l.find(after+1):] {
+			if p.e != nil {
+				d.Ops = append(d.Ops, p.e.op)
+			}
+		}
+	}
+	return d
 }
 
 // Join merges everything that somebody knows, from the beginning. What is known there and not among it is gone.

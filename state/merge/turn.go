@@ -9,7 +9,8 @@ import (
 // Turn is a shoal.Draft over a space that others use as well.
 type Turn struct {
 	Read bool                                                       // staging is refused
-	Look func(func(*Space))                                         // for reading
+	Look func(func(*Space))                                         // for reading what is durable
+	Peek func(func(*Space))                                         // what may not be yet, so as not to wait
 	Make func(ctx context.Context, change func(*Space) error) error // returns when what change did is durable, or nothing has happened
 	Now  func() int64                                               // Unix milliseconds
 	d    Draft
@@ -22,7 +23,7 @@ func (t *Turn) Change(c shoal.SharedChange) (err error) {
 	if t.Read {
 		return shoal.E(shoal.Refused, "state "+c.Name, "the turn reads only", "call it without --read")
 	}
-	t.Look(func(sp *Space) { err = t.d.Change(sp, &c) })
+	t.Peek(func(sp *Space) { err = t.d.Change(sp, &c) })
 	return err
 }
 
