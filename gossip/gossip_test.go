@@ -257,7 +257,7 @@ func TestVillains(t *testing.T) {
 		large.send(&pb.RPC{Publish: []*pb.Message{large.message(seq, append([]byte("x"), make([]byte, cast.MaxEnvelope+1)...))}})
 		malformed.send(&pb.RPC{Publish: []*pb.Message{malformed.message(seq, []byte("x"))}})
 	}
-	for i := range 30 {
+	for i := range 15 {
 		round(i)
 		text := fmt.Sprint("round ", i)
 		for _, p := range all {

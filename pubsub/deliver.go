@@ -16,7 +16,6 @@ import (
 type delivery struct {
 	m       *topic.Delivery
 	members []*topic.Member // in the order in which they are to be tried
-	size    int             // fast: for which room is reserved
 	done    func(err error) // told once what came of it
 }
 

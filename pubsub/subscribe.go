@@ -83,7 +83,7 @@ func (s *Subscription) Close() {
 	}
 }
 
-// Next waits for the next message. Its bytes belong to the caller.
+// Next waits for the next message, whose bytes must not be written.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	if s.fast != nil {
 		e, err := s.fast.Next(ctx)

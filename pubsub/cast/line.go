@@ -79,8 +79,7 @@ func (l *line) close() {
 	l.leave()
 	ch := l.channel
 	l.channel = nil
-	l.c.kept.Add(-int64(l.ring.bytes))
-	l.ring = ring{first: l.ring.next, next: l.ring.next}
+	l.c.kept.Add(-int64(l.ring.clear()))
 	l.mu.Unlock()
 	if ch != nil {
 		_ = ch.Close()

@@ -59,6 +59,9 @@ func (c *Cast) Publish(_ context.Context, key shoal.Key, list ...topic.Message) 
 	said := l.saying
 	l.more.Broadcast()
 	l.mu.Unlock()
+	if grown > 0 && c.kept.Load() > int64(c.cfg.Rings) {
+		c.relieve()
+	}
 	if said {
 		select {
 		case l.poke <- struct{}{}:
@@ -73,18 +76,42 @@ func (c *Cast) Publish(_ context.Context, key shoal.Key, list ...topic.Message) 
 	return nil
 }
 
-// shrink drops the oldest messages where there are too many bytes by now. The lock is held.
+// shrink drops this topic's oldest messages where there are too many bytes by now. The lock is held.
 func (l *line) shrink(grown int) {
-	c := l.c
-	gone := 0
-	for l.ring.bytes > c.cfg.Ring || int(c.kept.Load())+grown-gone > c.cfg.Rings {
+	for l.ring.bytes > l.c.cfg.Ring {
 		n := l.ring.drop()
 		if n == 0 {
 			break
 		}
-		gone += n
+		grown -= n
 	}
-	c.kept.Add(int64(grown - gone))
+	l.c.kept.Add(int64(grown))
+}
+
+// relieve drops the oldest messages of the topics that keep the most, until all together keep no more than they may: who publishes
+// much to one topic takes nothing from others that keep little. No lock is held.
+func (c *Cast) relieve() {
+	for c.kept.Load() > int64(c.cfg.Rings) {
+		var most *line
+		bytes := 0
+		for _, l := range c.all() {
+			l.mu.Lock()
+			if l.ring.bytes > bytes {
+				most, bytes = l, l.ring.bytes
+			}
+			l.mu.Unlock()
+		}
+		if most == nil {
+			return
+		}
+		most.mu.Lock()
+		n := most.ring.drop()
+		if n == 0 {
+			n = most.ring.clear() // even what it said last
+		}
+		c.kept.Add(-int64(n))
+		most.mu.Unlock()
+	}
 }
 
 // hearSelf gives this node's own messages from seq on to its own subscriptions. The lock is held.

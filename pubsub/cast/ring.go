@@ -59,6 +59,13 @@ func (r *ring) drop() int {
 	return gone
 }
 
+// clear forgets all, and returns how many bytes that were.
+func (r *ring) clear() int {
+	gone := r.bytes
+	r.segments, r.first, r.bytes = nil, r.next, 0
+	return gone
+}
+
 // cut returns the messages from seq on, or from the oldest, of which the records take up to limit bytes, at least one if there is one.
 // They are of one segment: there may be more.
 func (r *ring) cut(seq uint64, limit int) (first uint64, count int, b []byte) {

@@ -50,18 +50,6 @@ func (l *lane) find(seq uint64) int {
 	return i
 }
 
-// at returns an operation that is kept, nil if there is none.
-func (s *Space) at(d Dot) *entry {
-	l := s.lanes[d.Replica]
-	if l == nil {
-		return nil
-	}
-	if i := l.find(d.Seq); i < len(l.list) && l.list[i].seq == d.Seq {
-		return l.list[i].e
-	}
-	return nil
-}
-
 // touch notes that the row of an entry is to be written.
 func (s *Space) touch(e *entry) {
 	if !e.dirty {
