@@ -120,8 +120,7 @@ type TopicHere struct {
 	pubsub.Counts
 	Received    uint64  `json:"received"`
 	Lost        uint64  `json:"lost"`
-	PublishRate float64 `json:"publish_rate"` // messages a second
-	ReceiveRate float64 `json:"receive_rate"`
+	ReceiveRate float64 `json:"receive_rate"`      // messages a second
 	Carrier     string  `json:"carrier,omitempty"` // of a fast topic: streams or gossip
 }
 
@@ -324,7 +323,7 @@ func (s *Server) topicShow(r *http.Request) (any, error) {
 		out.Consumers = append(out.Consumers, TopicConsumer{Name: c.Name, Next: c.Next, Lag: c.Lag, Leased: c.Leased, Dead: c.Dead, UsedMS: c.Used})
 	}
 	out.Here = &TopicHere{
-		Counts: d.Here, Received: d.Cast.Received, Lost: d.Cast.Lost, PublishRate: d.Cast.PublishRate, ReceiveRate: d.Cast.ReceiveRate,
+		Counts: d.Here, Received: d.Cast.Received, Lost: d.Cast.Lost, ReceiveRate: d.Cast.ReceiveRate,
 	}
 	if !d.View.Durable {
 		if out.Here.Carrier = "streams"; d.Cast.Gossip {

@@ -139,9 +139,9 @@ func (h *hand) take() (ack []uint64, fail []topic.Failure, limit int) {
 
 // begin puts what was fetched into its lanes, and returns how many of it were new.
 func (h *hand) begin(list []topic.Delivery) (n int) {
+	g := h.routed() // before the lock: the topic's is taken before a hand's
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g := h.routed()
 	for i := range list {
 		m := &list[i]
 		if h.under[m.Offset] {

@@ -33,7 +33,10 @@ func (p *PubSub) Publish(ctx context.Context, name string, list ...topic.Message
 	if err != nil {
 		return shoal.Wrap(shoal.Unavailable, "publish to "+name, err)
 	}
-	t.count(func(c *Counts) { c.Published += uint64(len(list)) })
+	t.count(func(c *Counts) {
+		c.Published += uint64(len(list))
+		t.in10.add(p.cfg.Now(), uint64(len(list)))
+	})
 	return nil
 }
 

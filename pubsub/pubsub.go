@@ -43,6 +43,8 @@ type local struct {
 	waiting int                          // fast: bytes of messages that wait
 	room    chan struct{}                // closed when fewer wait; nil: nobody asked
 	counts  Counts
+	in10    meter // messages that were published
+	out10   meter // and delivered
 	tender  *tender
 	news    chan struct{} // closed when a message was appended, as far as this node hears of it
 }
@@ -62,6 +64,9 @@ type Counts struct {
 	Delivered uint64 `json:"delivered"` // to what is bound
 	Failed    uint64 `json:"failed"`    // deliveries that were given up
 	Why       string `json:"why,omitempty"`
+
+	PublishRate float64 `json:"publish_rate"` // a second, of the last 10
+	DeliverRate float64 `json:"deliver_rate"`
 }
 
 // New registers the room's methods at d.Peers. Run starts the work in the background.
@@ -230,7 +235,7 @@ func (t *local) count(f func(c *Counts)) {
 // delivered notes what came of a delivery.
 func (t *local) delivered(err error) {
 	if err == nil {
-		t.count(func(c *Counts) { c.Delivered++ })
+		t.count(func(c *Counts) { c.Delivered++; t.out10.add(t.p.cfg.Now(), 1) })
 		return
 	}
 	t.count(func(c *Counts) { c.Failed, c.Why = c.Failed+1, err.Error() })

@@ -34,6 +34,7 @@ func (p *PubSub) Show(ctx context.Context, name string) (*Show, error) {
 	}
 	t.mu.Lock()
 	s.Here = t.counts
+	s.Here.PublishRate, s.Here.DeliverRate = t.in10.rate(p.cfg.Now()), t.out10.rate(p.cfg.Now())
 	t.mu.Unlock()
 	s.Cast = p.cast.Stats(t.key)
 	return s, nil

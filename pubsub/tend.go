@@ -23,28 +23,33 @@ func (p *PubSub) Turned(key shoal.Key, method string) {
 	if p.life.Err() != nil {
 		return
 	}
-	t := p.at(key)
+	if d := p.at(key).tended(method); d != nil {
+		if method == "bind" || method == "unbind" {
+			d.stale.Store(true)
+		}
+		d.poke()
+	}
+}
+
+// tended tells whoever waits for messages, and returns the topic's tender, which begins if there is none; nil: there is
+// nothing to tend. Locks are taken in this order: the room's, a topic's, a hand's.
+func (t *local) tended(method string) *tender {
+	entered := t.p.enter()
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	close(t.news)
 	t.news = make(chan struct{})
-	d := t.tender
-	if d == nil {
-		d = &tender{t: t, wake: make(chan struct{}, 1)}
-		if t.kind == fast && method != "publish" || !p.enter() {
-			t.mu.Unlock()
-			return
-		}
+	if t.tender == nil && entered && (t.kind != fast || method == "publish") {
+		d := &tender{t: t, wake: make(chan struct{}, 1)}
 		t.tender = d
 		go func() {
-			defer p.work.Done()
+			defer t.p.work.Done()
 			d.run()
 		}()
+	} else if entered {
+		t.p.work.Done()
 	}
-	t.mu.Unlock()
-	if method == "bind" || method == "unbind" {
-		d.stale.Store(true)
-	}
-	d.poke()
+	return t.tender
 }
 
 // castConsumer is the position from which on a fast topic's messages, those that agents published, have not gone out.

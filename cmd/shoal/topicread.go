@@ -129,7 +129,8 @@ func (s *shell) topic(t api.TopicInfo) {
 		line("sending", "%s", counted(t.Publishers, "node"))
 	}
 	h := t.Here
-	line("here", "%d sent (%.0f/s), %d heard (%.0f/s), %d brought to what is bound, %d given up", h.Published, h.PublishRate, h.Received, h.ReceiveRate, h.Delivered, h.Failed)
+	line("here", "%d sent (%.0f/s), %d heard (%.0f/s), %d brought to what is bound (%.0f/s), %d given up",
+		h.Published, h.PublishRate, h.Received, h.ReceiveRate, h.Delivered, h.DeliverRate, h.Failed)
 	if h.Why != "" {
 		line("", "the last: %s", h.Why)
 	}
