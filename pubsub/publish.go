@@ -15,6 +15,10 @@ func (p *PubSub) Publish(ctx context.Context, name string, list ...topic.Message
 	if len(list) == 0 {
 		return nil
 	}
+	if !p.enter() { // work that others do for it begins below
+		return closing()
+	}
+	defer p.work.Done()
 	t, err := p.open(ctx, name)
 	if err != nil {
 		return err
