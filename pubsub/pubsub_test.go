@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -277,6 +278,42 @@ func TestNames(t *testing.T) {
 		}
 		if err := s.rooms[0].Publish(t.Context(), "none", topic.Message{}); shoal.KindOf(err) != shoal.NotFound {
 			t.Errorf("a topic that there is not: %v", err)
+		}
+	})
+}
+
+// A topic that nothing happens to takes no goroutine.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, 1, 2)
+		defer s.close()
+		ctx := t.Context()
+		if _, err := s.rooms[0].Create(ctx, "a", topic.Definition{Durable: true}, 0); err != nil {
+			t.Fatal(err)
+		}
+		book := newLedger()
+		s.targets["book"] = book.take
+		if _, err := s.rooms[0].Bind(ctx, "a", topic.Binding{Kind: topic.Agent, To: "book", Method: "take", Mode: topic.Each}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		quiet := runtime.NumGoroutine()
+		for n := range 5 {
+			if err := s.rooms[1].Publish(ctx, "a", topic.Message{Body: fmt.Appendf(nil, "k %d", n+1)}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if n := runtime.NumGoroutine(); n > quiet || book.taken() != 5 {
+			t.Errorf("%d goroutines, %d before; %d messages taken", n, quiet, book.taken())
+		}
+		time.Sleep(time.Minute)
+		for _, p := range s.rooms {
+			p.mu.Lock()
+			if len(p.topics) > 0 {
+				t.Error("a topic is remembered that is not used")
+			}
+			p.mu.Unlock()
 		}
 	})
 }

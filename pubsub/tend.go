@@ -62,11 +62,13 @@ const tendIdle = 5 * time.Second
 func (d *tender) run() {
 	t := d.t
 	ctx, cancel := context.WithCancel(t.p.life)
-	defer cancel()
 	d.ctx, d.worker = ctx, t.p.worker()
 	d.stale.Store(true)
 	var all sync.WaitGroup
-	defer all.Wait()
+	defer func() {
+		cancel()
+		all.Wait()
+	}()
 	hands := map[string]*hand{}
 	for {
 		if d.stale.Swap(false) && !d.look(hands) {
