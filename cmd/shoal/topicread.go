@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/api"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
@@ -77,8 +78,11 @@ printed. Several that read under one name share the messages.`,
 					s.printf("%s\n", e.Message.Body)
 				}
 			})
-			if failed != nil {
+			switch {
+			case failed != nil:
 				return failed
+			case err != nil && shoal.KindOf(err) == shoal.Canceled: // Ctrl-C is how it ends
+				return nil
 			}
 			return err
 		},
