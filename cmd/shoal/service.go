@@ -107,21 +107,12 @@ service was created with --idempotent, or the call has it.`,
 					return err
 				}
 			}
-			if s.timeout > 0 { // the node gives up a little earlier, as it can say why
-				req.TimeoutSeconds = max(s.timeout/2, s.timeout-time.Second/2).Seconds()
-			}
+			req.TimeoutSeconds = s.patience()
 			var res api.ServiceReply
 			if err := s.client().Call(cmd.Context(), http.MethodPost, "services/call", req, &res); err != nil {
 				return err
 			}
-			if s.json {
-				return s.print(res)
-			}
-			_, err := s.out.Write(res.Reply)
-			if n := len(res.Reply); err == nil && n > 0 && res.Reply[n-1] != '\n' && onTerminal(s.out) {
-				s.printf("\n")
-			}
-			return err
+			return s.reply(res, res.Reply)
 		},
 	}
 	cmd.Flags().BoolVar(&req.Idempotent, "idempotent", false, "this call may happen more than once")

@@ -51,6 +51,24 @@ func (s *shell) show(v any, text func()) error {
 	return nil
 }
 
+// patience is how many seconds a node may wait for a program's reply, 0: as long as it does by itself. With --timeout it gives up a little
+// earlier than the caller, as it can say why.
+func (s *shell) patience() float64 {
+	return max(s.timeout/2, s.timeout-time.Second/2, 0).Seconds()
+}
+
+// reply prints the bytes that a program replied as they are, or, with --json, the answer that has them.
+func (s *shell) reply(v any, b []byte) error {
+	if s.json {
+		return s.print(v)
+	}
+	_, err := s.out.Write(b)
+	if n := len(b); err == nil && n > 0 && b[n-1] != '\n' && onTerminal(s.out) {
+		s.printf("\n")
+	}
+	return err
+}
+
 func (s *shell) printf(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
 
 // note writes a line for people to the error stream; scripts that read --json see none.

@@ -210,21 +210,12 @@ func topicAskCmd(s *shell) *cobra.Command {
 					return err
 				}
 			}
-			if s.timeout > 0 { // the node gives up a little earlier, as it can say why
-				req.TimeoutSeconds = max(s.timeout/2, s.timeout-time.Second/2).Seconds()
-			}
+			req.TimeoutSeconds = s.patience()
 			var res api.AgentReply
 			if err := s.client().Call(cmd.Context(), http.MethodPost, "topics/ask", req, &res); err != nil {
 				return err
 			}
-			if s.json {
-				return s.print(res)
-			}
-			_, err := s.out.Write(res.Reply)
-			if n := len(res.Reply); err == nil && n > 0 && res.Reply[n-1] != '\n' && onTerminal(s.out) {
-				s.printf("\n")
-			}
-			return err
+			return s.reply(res, res.Reply)
 		},
 	}
 	cmd.Flags().StringVar(&req.Key, "key", "", "messages of one key go to the same member")
