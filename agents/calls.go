@@ -84,16 +84,23 @@ func (a *Agents) callKey(ctx context.Context, key shoal.Key, agent string, r sho
 		defer done()
 	}
 	q.Chain = q.Chain.begun(a.cfg.Now())
-	out, err := a.ask(ctx, key, &q)
-	for dies(err) { // it was as if it had never been
+	out, err := a.insist(ctx, key, &q)
+	return out, called(agent, r.Method, q.Request, err)
+}
+
+// insist asks until the question need not make way for another chain of calls: then it was as if it had never been.
+func (a *Agents) insist(ctx context.Context, key shoal.Key, q *question) ([]byte, error) {
+	for {
+		out, err := a.ask(ctx, key, q)
+		if !dies(err) {
+			return out, err
+		}
 		select {
 		case <-time.After(time.Duration(1+rand.IntN(10)) * time.Millisecond):
 		case <-ctx.Done():
-			return nil, called(agent, r.Method, q.Request, err)
+			return nil, err
 		}
-		out, err = a.ask(ctx, key, &q)
 	}
-	return out, called(agent, r.Method, q.Request, err)
 }
 
 // called says which call failed, and how to ask again when it is not known what came of it.

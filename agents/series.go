@@ -3,8 +3,6 @@ package agents
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/turn"
@@ -61,15 +59,7 @@ func (a *Agents) Series(ctx context.Context, agent, method string, list []One) (
 	}
 	q.Key = []byte(key)
 	q.Chain = q.Chain.begun(a.cfg.Now())
-	out, err := a.ask(ctx, key, &q)
-	for dies(err) { // it was as if it had never been
-		select {
-		case <-time.After(time.Duration(1+rand.IntN(10)) * time.Millisecond):
-		case <-ctx.Done():
-			return 0, shoal.Wrap(shoal.Unavailable, what, err)
-		}
-		out, err = a.ask(ctx, key, &q)
-	}
+	out, err := a.insist(ctx, key, &q)
 	if err != nil {
 		if shoal.KindOf(err) == shoal.NotFound {
 			a.names.renamed(agent, a.Members.Root()) // the name may have another key by now
