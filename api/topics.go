@@ -303,7 +303,7 @@ func (s *Server) topicList(r *http.Request) (any, error) {
 		} else {
 			out[i] = topicInfo(l.Name, "", l.View)
 		}
-		out[i].Key, out[i].BornMS = p.Agents.Text(l.Key), l.At
+		out[i].Key, out[i].BornMS = l.Key, l.At
 	}
 	return out, err
 }

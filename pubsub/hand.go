@@ -3,23 +3,11 @@ package pubsub
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
-
-// tender brings the messages of a durable topic that lives on this node to what is bound to it.
-type tender struct {
-	t      *local
-	wake   chan struct{}
-	stale  atomic.Bool // what is bound may be something else by now
-	ctx    context.Context
-	worker string
-	tries  int
-	limit  time.Duration // of one delivery
-}
 
 // hand brings messages from one group's position on to the group: it fetches as many as may be under way, has each processed in
 // its lane, and acknowledges those that were with the next fetch. Of a message that fails, its lane waits until it is

@@ -89,8 +89,8 @@ func (p *PubSub) Remove(ctx context.Context, name string) error {
 // Listed is a topic in a list.
 type Listed struct {
 	Name string
-	Key  shoal.Key
-	At   int64 // Unix milliseconds
+	Key  string // as people write it
+	At   int64  // Unix milliseconds
 	View *topic.View
 	Err  error // its agent could not be asked
 }
@@ -108,7 +108,7 @@ func (p *PubSub) List(ctx context.Context, owner, prefix string) ([]Listed, erro
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			out[i] = Listed{Name: strings.TrimPrefix(n.Name, topic.Prefix), Key: n.Key, At: n.At}
+			out[i] = Listed{Name: strings.TrimPrefix(n.Name, topic.Prefix), Key: p.Agents.Text(n.Key), At: n.At}
 			out[i].View, out[i].Err = topicAgents{p}.View(ctx, n.Key)
 		})
 	}

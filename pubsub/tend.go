@@ -6,11 +6,23 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
+
+// tender brings the messages of a durable topic that lives on this node to what is bound to it.
+type tender struct {
+	t      *local
+	wake   chan struct{}
+	stale  atomic.Bool // what is bound may be something else by now
+	ctx    context.Context
+	worker string
+	tries  int
+	limit  time.Duration // of one delivery
+}
 
 // Turned hears of a turn of a topic's agent that lives on this node. What is durable is brought from here to what is bound: the log is
 // here, and if the agent moves, what it was doing begins anew there. It does not wait.

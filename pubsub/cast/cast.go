@@ -178,13 +178,12 @@ type Stats struct {
 	Received    uint64  // messages of others, each once
 	Doubled     uint64  // messages that came more than once
 	Lost        uint64  // messages in gaps
-	PublishRate float64 // messages a second, of the last seconds
-	ReceiveRate float64
-	Subscribed  int  // nodes, as the topic's agent last said
-	Publishers  int  // nodes that this one hears
-	Streams     int  // to nodes that follow this one
-	Gossip      bool // this node says its messages by gossip
-	Locals      int  // subscriptions on this node
+	ReceiveRate float64 // messages a second, of the last seconds
+	Subscribed  int     // nodes, as the topic's agent last said
+	Publishers  int     // nodes that this one hears
+	Streams     int     // to nodes that follow this one
+	Gossip      bool    // this node says its messages by gossip
+	Locals      int     // subscriptions on this node
 }
 
 // Stats returns figures of a topic, zero if it is not in use here.

@@ -54,7 +54,7 @@ type line struct {
 	needed  time.Time // when somebody last needed the channel
 
 	stats Stats
-	was   [2]uint64 // published and received at the last tick
+	was   uint64 // received at the last tick
 }
 
 func newLine(c *Cast, key shoal.Key, epoch uint64) *line {
@@ -106,11 +106,8 @@ func (l *line) tick() {
 		l.mu.Unlock()
 		return
 	}
-	is := [2]uint64{l.ring.next - 1, l.stats.Received}
-	for i, rate := range []*float64{&l.stats.PublishRate, &l.stats.ReceiveRate} {
-		*rate += (float64(is[i]-l.was[i])/tickEvery.Seconds() - *rate) / 3
-	}
-	l.was = is
+	l.stats.ReceiveRate += (float64(l.stats.Received-l.was)/tickEvery.Seconds() - l.stats.ReceiveRate) / 3
+	l.was = l.stats.Received
 	if len(l.subs) > 0 {
 		l.used = now
 	}
