@@ -135,11 +135,16 @@ func TestAgentMovesToData(t *testing.T) {
 			if now.Leader != at.ID() || len(now.Keepers) != 3 {
 				t.Fatalf("it lives on %s, kept by %v; the data is on %s", now.Leader, now.Keepers, at.ID())
 			}
-			if len(drawn) != 1 || drawn[0].To != at.ID() || drawn[0].Pull.Here < drawn[0].Pull.Price || drawn[0].Pull.Here <= drawn[0].Pull.There {
-				t.Errorf("history: %+v", list)
-			} else {
-				t.Logf("after %v, %d reads: %s", time.Since(begun), i, drawn[0].Pull.Why)
+			// A machine slow enough for a keeper to be taken for silent makes it move on, and it is drawn again: each time to the data.
+			if len(drawn) == 0 {
+				t.Fatalf("history: %+v", list)
 			}
+			for _, e := range drawn {
+				if e.To != at.ID() || e.Pull.Here < e.Pull.Price || e.Pull.Here <= e.Pull.There {
+					t.Errorf("history: %+v", list)
+				}
+			}
+			t.Logf("after %v, %d reads: %s", time.Since(begun), i, drawn[0].Pull.Why)
 			near := moved(20)
 			t.Logf("3 reads moved %d bytes of data, then 20 moved %d", far.Data, near.Data)
 			if near.Data > far.Data/100 {
