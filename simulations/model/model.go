@@ -1,0 +1,176 @@
+// Package model simulates a cluster without running its nodes: a discrete-event simulation, deterministic by seed, that calls
+// the leaves which production calls (costs, matching, gravity, Raft groups, turns) over compact models of Kademlia, of links
+// and of machines. A node is a few numbers in arrays, so that a million fit into a laptop's memory.
+package model
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/shoal-fabric/shoal/scheduler/cost"
+	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/report"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// Options say how to run a model.
+type Options struct {
+	Policy cost.Policy
+	// Progress is told now and then how far the run is, from the goroutine that runs it; nil: nobody is.
+	Progress func(Progress)
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Now, End time.Duration // simulated
+	Events   uint64
+}
+
+// Run simulates s with a seed. If ctx ends, it returns what there is until then, with Cut set. The error says that the scenario
+// cannot be run. Many runs may go on at once: nothing is shared but s.
+func Run(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (*report.Run, error) {
+	c, err := newCity(s, seed, o)
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	end := event.At(s.Duration + s.Settle)
+	cut := false
+	for c.loop.Run(end, 1<<14) {
+		if o.Progress != nil {
+			o.Progress(Progress{Now: time.Duration(c.loop.Now()), End: time.Duration(end), Events: c.loop.Events()})
+		}
+		if ctx.Err() != nil {
+			cut = true
+			break
+		}
+	}
+	r := c.finish()
+	r.Storey, r.Policy, r.Seed, r.Nodes, r.Cut = report.Model, o.Policy, seed, c.len(), cut
+	r.Trace = fmt.Sprintf("%016x", c.loop.Hash())
+	r.Simulated, r.Wall, r.Events = c.loop.Now().Seconds(), time.Since(begun).Seconds(), c.loop.Events()
+	r.Figures["events_per_s"] = float64(r.Events) / max(r.Wall, 1e-9)
+	return r, nil
+}
+
+// node is an index into the city's arrays.
+type node = uint32
+
+// city is one simulated cluster. One goroutine owns it. Its districts, one file each, keep their own state and name their
+// events when they are built; they meet here.
+type city struct {
+	s    *scenario.Scenario
+	o    Options
+	seed uint64
+	loop *event.Loop
+	dice *rand.Rand // of links: jitter, loss
+	tell *teller
+
+	up     []bool  // by node
+	class  []uint8 // by node: index into s.Classes
+	region []uint8 // by node: index into s.Regions
+
+	onUp, onDown []func(node)        // districts that want to know
+	leaves       map[string]*uint64  // calls of production's leaves
+	finishers    []func(*report.Run) // of districts: write their figures
+	bytes        map[string]*uint64  // that crossed links, by kind
+}
+
+func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
+	c := &city{s: s, o: o, seed: seed, loop: event.New(seed), leaves: map[string]*uint64{}, bytes: map[string]*uint64{}}
+	c.dice = c.loop.Rand("links")
+	for _, name := range []string{"cost", "match", "gravity", "group", "turn", "names", "record"} {
+		c.leaves[name] = new(uint64)
+	}
+	for _, k := range report.Kinds {
+		c.bytes[k] = new(uint64)
+	}
+	c.tell = newTeller(s.Duration + s.Settle)
+	c.settle()
+	for _, build := range []func() error{} { // districts, in this order: kinds of events are numbered by it
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// settle puts nodes into classes and regions.
+func (c *city) settle() {
+	r := c.loop.Rand("regions")
+	for i, cl := range c.s.Classes {
+		var here []uint8
+		for j, g := range c.s.Regions {
+			for _, name := range cl.Regions {
+				if name == g.Name {
+					here = append(here, uint8(j))
+				}
+			}
+		}
+		for k := range cl.Count {
+			g := uint8(0)
+			if len(here) > 0 {
+				g = here[k%len(here)]
+			} else {
+				x := r.Float64()
+				for int(g) < len(c.s.Regions)-1 && x >= c.s.Regions[g].Share {
+					x -= c.s.Regions[g].Share
+					g++
+				}
+			}
+			c.up, c.class, c.region = append(c.up, true), append(c.class, uint8(i)), append(c.region, g)
+		}
+	}
+}
+
+func (c *city) len() int { return len(c.up) }
+
+func (c *city) of(n node) *scenario.Class { return &c.s.Classes[c.class[n]] }
+
+// way returns how long a packet takes from a to b now.
+func (c *city) way(a, b node) time.Duration {
+	if a == b {
+		return 0
+	}
+	d := c.s.Latency[c.region[a]][c.region[b]]
+	if c.s.Jitter > 0 {
+		d += time.Duration(c.dice.Float64() * c.s.Jitter * float64(d))
+	}
+	return d
+}
+
+// set takes a node down or brings it up, and tells the districts.
+func (c *city) set(n node, up bool) {
+	if c.up[n] == up {
+		return
+	}
+	c.up[n] = up
+	list := c.onDown
+	if up {
+		list = c.onUp
+	}
+	for _, f := range list {
+		f(n)
+	}
+}
+
+// finish gathers what the districts found.
+func (c *city) finish() *report.Run {
+	r := &report.Run{Figures: map[string]float64{}, Bytes: map[string]uint64{}, Leaves: map[string]uint64{}}
+	for name, n := range c.leaves {
+		r.Leaves[name] = *n
+	}
+	var all uint64
+	for k, n := range c.bytes {
+		r.Bytes[k] = *n
+		all += *n
+	}
+	r.Figures["bytes_per_node_hour"] = float64(all) / float64(c.len()) / max(c.loop.Now().Seconds()/3600, 1e-9)
+	for _, f := range c.finishers {
+		f(r)
+	}
+	c.tell.into(r)
+	return r
+}
