@@ -193,15 +193,7 @@ func outOf(r *report.Result, page, data string) simOut {
 
 // simVerdict is an error if a result is not as it should be: it names everything that is not.
 func simVerdict(r *report.Result, data string) error {
-	var why []string
-	for _, u := range r.Unmet {
-		why = append(why, u.String())
-	}
-	for _, x := range r.Runs {
-		for _, b := range x.Broken {
-			why = append(why, fmt.Sprintf("violation: %s (%s, %s, seed %d)", b, x.Storey, report.PolicyName(x.Policy), x.Seed))
-		}
-	}
+	why := append(r.Misses(), r.Broken()...)
 	for _, c := range report.Storeys(r, report.Bands) {
 		if !c.Inside && c.Why != "one seed tells no interval" {
 			why = append(why, fmt.Sprintf("the model differs from the world in %s (%s) by %+.1f %% ± %.1f %%: %s", c.Figure, c.Policy, 100*c.Diff, 100*c.Half,

@@ -74,7 +74,7 @@ func short(x float64) string {
 		return digits(x/1e9) + " G"
 	case a >= 1e6:
 		return digits(x/1e6) + " M"
-	case a >= 1e5:
+	case a >= 1e4:
 		return digits(x/1e3) + " k"
 	}
 	return digits(x)

@@ -87,7 +87,7 @@ func (p *page) render() ([]byte, error) {
 // HTML is the report as one file that needs no other, and no network.
 func (r *Result) HTML() ([]byte, error) {
 	groups := r.Groups()
-	p := &page{Title: r.Scenario, About: r.About, Cut: r.Cut, Sum: r.Sum, Version: r.Version, Broken: r.broken()}
+	p := &page{Title: r.Scenario, About: r.About, Cut: r.Cut, Sum: r.Sum, Version: r.Version, Broken: r.Broken()}
 	seeds := map[uint64]bool{}
 	for _, x := range r.Runs {
 		seeds[x.Seed] = true
@@ -145,7 +145,7 @@ func (c Check) row() checked {
 	}
 	switch {
 	case c.Why != "":
-		out.Verdict = c.Why
+		out.Verdict, out.Diff = c.Why, percent(c.Diff)
 	case !c.Inside:
 		out.Verdict = "outside"
 	}

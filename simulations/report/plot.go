@@ -146,7 +146,7 @@ func (d *drawing) svg(id string) string {
 	var legend strings.Builder
 	x := float64(left)
 	for _, c := range d.legend {
-		wide := 34 + 6.6*float64(len([]rune(c.name)))
+		wide := 40 + 6.9*float64(len([]rune(c.name)))
 		if x+wide > d.w-right && x > left {
 			x, extra = left, extra+18
 		}

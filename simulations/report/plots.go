@@ -194,6 +194,9 @@ func (r *Result) overTime(groups []Group, title, says string, log bool, names ..
 	ys := over(unit, map[bool]string{true: "time", false: strings.ToLower(title)}[unit == "ms" || unit == "s"], log, y...)
 	if names[0] == "availability" || names[0] == "up" || names[0] == "locality" {
 		ys = over("", "part", false, 0, 1)
+		if low := slices.Min(y); low > 0.2 && low <= 1 { // what is near 1 is seen
+			ys.lo, ys.hi = math.Floor((low-0.02)*10)/10, 1.02
+		}
 	}
 	return lines(title, says, over("s", "simulated time", false, end), ys, curves, r.Faults)
 }

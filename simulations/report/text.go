@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"text/tabwriter"
 )
@@ -35,21 +36,12 @@ func (r *Result) Text() string {
 	if r.Skipped > 0 {
 		head = append(head, fmt.Sprintf("%s of traces were broken and left out.", many(r.Skipped, "row")))
 	}
-	for _, c := range Storeys(r, Bands) {
-		verdict := "inside"
-		switch {
-		case c.Why != "":
-			verdict = c.Why
-		case !c.Inside:
-			verdict = "OUTSIDE"
-		}
-		tail = append(tail, fmt.Sprintf("model against world, %s: %s ± %.1f %%, band %.0f %%: %s", c.Figure, percent(c.Diff), 100*c.Half, 100*c.Band, verdict))
-	}
+	tail = append(tail, checkLines(Storeys(r, Bands))...)
 	if len(r.Expect) > 0 && len(r.Unmet) == 0 && !r.Cut {
 		tail = append(tail, fmt.Sprintf("All %s hold.", many(len(r.Expect), "expectation")))
 	}
-	tail = append(tail, capped(r.unmet(), 4)...)
-	tail = append(tail, capped(r.broken(), 3)...)
+	tail = append(tail, capped(r.Misses(), 6)...)
+	tail = append(tail, capped(r.Broken(), 3)...)
 	rows := r.rows(groups)
 	room := max(MaxLines-len(head)-len(tail)-1, 1)
 	var b strings.Builder
@@ -77,6 +69,26 @@ func (r *Result) Text() string {
 	return b.String()
 }
 
+// checkLines tells each figure of the first policy, and of the others what is not inside of its band.
+func checkLines(checks []Check) (list []string) {
+	for i, c := range checks {
+		verdict := "inside"
+		switch {
+		case c.Why != "":
+			verdict = c.Why
+		case !c.Inside:
+			verdict = "OUTSIDE"
+		}
+		if c.Policy == checks[0].Policy || !c.Inside {
+			list = append(list, fmt.Sprintf("model against world, %s, %s: %s ± %.1f %%, band %.0f %%: %s", c.Policy, c.Figure, percent(c.Diff), 100*c.Half, 100*c.Band, verdict))
+		}
+		if i == len(checks)-1 && c.Policy != checks[0].Policy && len(list) < len(checks) {
+			list = append(list, fmt.Sprintf("model against world, other policies: %s inside", many(len(checks)-len(list), "figure")))
+		}
+	}
+	return capped(list, 9)
+}
+
 func (r *Result) rows(groups []Group) (rows [][]string) {
 	for _, name := range first {
 		row, there := []string{name}, false
@@ -92,10 +104,39 @@ func (r *Result) rows(groups []Group) (rows [][]string) {
 	return rows
 }
 
-// unmet lists the expectations that do not hold, as people read them.
-func (r *Result) unmet() (list []string) {
-	for _, u := range r.Unmet {
-		list = append(list, u.String())
+// Misses lists the expectations that do not hold, one line each: in how many runs, and what was found instead.
+func (r *Result) Misses() (list []string) {
+	for _, e := range r.Expect {
+		lo, hi, n, absent, first := math.Inf(1), math.Inf(-1), 0, 0, Unmet{}
+		for _, u := range r.Unmet {
+			switch {
+			case u.Expect != e:
+				continue
+			case u.Absent:
+				absent++
+			default:
+				lo, hi = min(lo, u.Value), max(hi, u.Value)
+			}
+			if n++; n == 1 {
+				first = u
+			}
+		}
+		var found string
+		switch {
+		case n == 0:
+			continue
+		case absent > 0:
+			found = fmt.Sprintf("%s no such figure", map[bool]string{true: "a run has", false: many(absent, "run") + " have"}[absent == 1])
+		case lo == hi:
+			found = fmt.Sprintf("it is %.6g", lo)
+		default:
+			found = fmt.Sprintf("it is %.6g to %.6g", lo, hi)
+		}
+		where := fmt.Sprintf("in %d of %s, as of seed %d", n, many(len(r.Runs), "run"), first.Seed)
+		if n == 1 {
+			where = fmt.Sprintf("%s, %s, seed %d", first.Storey, PolicyName(first.Policy), first.Seed)
+		}
+		list = append(list, fmt.Sprintf("not as expected: %s: %s (%s)", e, found, where))
 	}
 	return list
 }
@@ -109,7 +150,8 @@ func (u Unmet) String() string {
 	return fmt.Sprintf("not as expected: %s: %s (%s, %s, seed %d)", u.Expect, found, u.Storey, PolicyName(u.Policy), u.Seed)
 }
 
-func (r *Result) broken() (list []string) {
+// Broken lists what the checkers found in all runs.
+func (r *Result) Broken() (list []string) {
 	for _, x := range r.Runs {
 		for _, b := range x.Broken {
 			list = append(list, fmt.Sprintf("violation: %s (%s, %s, seed %d)", b, x.Storey, PolicyName(x.Policy), x.Seed))
