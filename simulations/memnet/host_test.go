@@ -17,13 +17,20 @@ import (
 	"github.com/shoal-fabric/shoal/host"
 )
 
+// seed is the i-th node's key.
+func seed(i int) ed25519.PrivateKey {
+	seed := make([]byte, ed25519.SeedSize)
+	seed[0], seed[1] = byte(i), byte(i>>8)
+	return ed25519.NewKeyFromSeed(seed)
+}
+
+func everybody(context.Context, shoal.PeerID) error { return nil }
+
 // room starts the host room on the network, the i-th. All but those in strangers are members to it.
 func (n *Net) room(t testing.TB, i int, at Place, strangers ...shoal.PeerID) *host.Host {
 	t.Helper()
-	seed := make([]byte, ed25519.SeedSize)
-	seed[0], seed[1] = byte(i), byte(i>>8)
 	h, err := host.New(host.Config{
-		Key: ed25519.NewKeyFromSeed(seed), Listen: []string{Address(i)}, Carrier: n.Carrier(at), Private: at.NAT,
+		Key: seed(i), Listen: []string{Address(i)}, Carrier: n.Carrier(at), Private: at.NAT,
 		Admit: func(_ context.Context, p shoal.PeerID) error {
 			for _, s := range strangers {
 				if p == s {
