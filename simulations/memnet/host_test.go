@@ -30,7 +30,7 @@ func everybody(context.Context, shoal.PeerID) error { return nil }
 func (n *Net) room(t testing.TB, i int, at Place, strangers ...shoal.PeerID) *host.Host {
 	t.Helper()
 	h, err := host.New(host.Config{
-		Key: seed(i), Listen: []string{Address(i)}, Carrier: n.Carrier(at), Private: at.NAT,
+		Key: seed(i), Listen: []string{Address(i)}, Carrier: n.Carrier(at), Private: at.NAT, Relays: true,
 		Admit: func(_ context.Context, p shoal.PeerID) error {
 			for _, s := range strangers {
 				if p == s {
@@ -119,6 +119,31 @@ func TestHostRoom(t *testing.T) {
 		}
 		if n.Bytes()["/ipfs/id/1.0.0"].Answered == 0 || n.Bytes()[""] != (Bytes{}) {
 			t.Errorf("%+v", n.Bytes())
+		}
+	})
+}
+
+// A node behind NAT is reached through a member that relays.
+func TestRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New(Config{Latency: same(10 * time.Millisecond)})
+		relay, b, hidden := n.room(t, 1, Place{}), n.room(t, 2, Place{}), n.room(t, 3, Place{NAT: true})
+		defer relay.Close()
+		defer b.Close()
+		defer hidden.Close()
+		if err := hidden.Connect(t.Context(), relay.ID(), relay.Addresses()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		begin := time.Now()
+		if err := b.Connect(t.Context(), hidden.ID(), hidden.Addresses()); err != nil {
+			t.Fatalf("%v: %v", hidden.Addresses(), err)
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("the dial took %v", took)
+		}
+		if rtt, err := b.RTT(t.Context(), hidden.ID()); err != nil || rtt != 40*time.Millisecond {
+			t.Errorf("%v, %v", rtt, err)
 		}
 	})
 }

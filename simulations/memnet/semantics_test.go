@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -358,13 +359,13 @@ func TestBackpressure(t *testing.T) {
 // rates reads from streams for a second, and returns what came on each, in bytes a second.
 func rates(t *testing.T, streams ...network.MuxedStream) []float64 {
 	t.Helper()
-	counts := make([]int, len(streams))
+	counts := make([]atomic.Int64, len(streams))
 	for i, s := range streams {
 		go func() {
 			b := make([]byte, 4096)
 			for {
 				n, err := s.Read(b)
-				if counts[i] += n; err != nil {
+				if counts[i].Add(int64(n)); err != nil {
 					return
 				}
 			}
@@ -372,12 +373,14 @@ func rates(t *testing.T, streams ...network.MuxedStream) []float64 {
 	}
 	time.Sleep(time.Second) // until it flows
 	synctest.Wait()
-	before := append([]int(nil), counts...)
-	time.Sleep(time.Second)
-	synctest.Wait()
 	out := make([]float64, len(streams))
 	for i := range out {
-		out[i] = float64(counts[i] - before[i])
+		out[i] = -float64(counts[i].Load())
+	}
+	time.Sleep(time.Second)
+	synctest.Wait()
+	for i := range out {
+		out[i] += float64(counts[i].Load())
 	}
 	return out
 }
