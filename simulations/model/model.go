@@ -72,7 +72,21 @@ type city struct {
 	class  []uint8 // by node: index into s.Classes
 	region []uint8 // by node: index into s.Regions
 
+	life []uint16 // by node: how often it lost its power
+
+	links    *links
+	machines *machines
+	data     *data
+	tasks    *tasks
+
+	// What other districts ask of the one that knows the DHT: how long a look-up of a key takes, and whether it finds what was
+	// announced; and to have a key announced. Until there is one a look-up takes two round trips.
+	find    func(from node, key uint64) (time.Duration, bool)
+	provide func(n node, key uint64) // nil: nobody keeps count
+	reach   func(from, to node) bool // what is sent arrives
+
 	onUp, onDown []func(node)        // districts that want to know
+	onWipe       []func(node)        // the disk is gone, as well
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures
 	bytes        map[string]*uint64  // that crossed links, by kind
@@ -89,7 +103,9 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{} { // districts, in this order: kinds of events are numbered by it
+	c.find = func(from node, _ uint64) (time.Duration, bool) { return 2 * c.rtt(from, (from+1)%node(c.len())), true }
+	c.reach = func(from, to node) bool { return c.up[from] && c.up[to] }
+	for _, build := range []func() error{c.buildLinks, c.buildData, c.buildTasks, c.buildMachines} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -120,7 +136,7 @@ func (c *city) settle() {
 					g++
 				}
 			}
-			c.up, c.class, c.region = append(c.up, true), append(c.class, uint8(i)), append(c.region, g)
+			c.up, c.class, c.region, c.life = append(c.up, true), append(c.class, uint8(i)), append(c.region, g), append(c.life, 0)
 		}
 	}
 }
@@ -150,8 +166,20 @@ func (c *city) set(n node, up bool) {
 	list := c.onDown
 	if up {
 		list = c.onUp
+	} else {
+		c.life[n]++
 	}
 	for _, f := range list {
+		f(n)
+	}
+}
+
+// lives tells one stay of a node from another: what was begun in an earlier one is gone.
+func (c *city) lives(n node) uint16 { return c.life[n] }
+
+// wipe takes a node's disk away.
+func (c *city) wipe(n node) {
+	for _, f := range c.onWipe {
 		f(n)
 	}
 }
