@@ -17,8 +17,8 @@ type Tables interface {
 }
 
 // Implied tables are those of nodes that have been there for long: each bucket's contacts are drawn uniformly among the nodes of
-// its range, by a hash of the owner, the bucket and a number. A dead contact stays until its owner has asked it in vain or
-// refreshes its table, which it does every ten minutes; then the next number of the bucket takes its place. A node that comes back is in
+// its range, by a hash of the owner, the bucket and a number. A dead contact stays until its owner has asked it in vain, for a
+// lookup or when it refreshed its table; then the next number of the bucket takes its place. A node that comes back is in
 // the tables in which it was.
 type Implied struct {
 	s    *Space

@@ -153,17 +153,3 @@ func (s *Space) Nearest(key uint64, n int, pass func(place uint32) bool, out []u
 	}
 	return out
 }
-
-// evicted reports whether a dead node is known as dead to an owner of a table that had it: tables are refreshed every ten minutes, each at
-// times of its own, and those who have not been heard of are pinged then.
-func (s *Space) evicted(owner, v uint32, now time.Duration) bool {
-	if s.Up(v) {
-		return false
-	}
-	phase := time.Duration(mix(s.ids[owner]^s.seed) % uint64(Refresh))
-	if now < phase {
-		return false
-	}
-	since, _ := s.Since(v)
-	return since < (now-phase)/Refresh*Refresh+phase
-}
