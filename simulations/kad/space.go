@@ -29,11 +29,18 @@ const tick = 100 * time.Millisecond
 
 // NewSpace returns a space of n nodes with ids drawn from seed, all of them up.
 func NewSpace(n int, seed uint64) *Space {
-	s := &Space{ids: make([]uint64, n), down: make([]uint64, (n+63)/64), since: make([]uint32, n), seed: mix(seed ^ 0x6b61)}
-	for i := range s.ids {
-		s.ids[i] = mix(s.seed + uint64(i)*0x9e3779b97f4a7c15)
+	ids := make([]uint64, n)
+	for i := range ids {
+		ids[i] = mix(mix(seed^0x6b61) + uint64(i)*0x9e3779b97f4a7c15)
 	}
-	slices.Sort(s.ids)
+	slices.Sort(ids)
+	return NewSpaceOf(ids, seed)
+}
+
+// NewSpaceOf returns a space of nodes with these ids, ascending, which it keeps.
+func NewSpaceOf(ids []uint64, seed uint64) *Space {
+	n := len(ids)
+	s := &Space{ids: ids, down: make([]uint64, (n+63)/64), since: make([]uint32, n), seed: mix(seed ^ 0x746162)}
 	depth := max(1, bits.Len(uint(n))) // about a node to an entry
 	s.shift = uint(64 - depth)
 	s.first = make([]uint32, 1<<depth+1)
