@@ -78,16 +78,16 @@ func (t *Kept) Add(a, b uint32, loose bool, now time.Duration) {
 func (t *Kept) split(a uint32) {
 	for len(t.tables[a][len(t.tables[a])-1]) >= K {
 		at := len(t.tables[a]) - 1
-		var stay, go_ []contact
+		var stay, next []contact
 		for _, c := range t.tables[a][at] {
 			if bits.LeadingZeros64(t.s.ids[a]^t.s.ids[c.place]) > at {
-				go_ = append(go_, c)
+				next = append(next, c)
 			} else {
 				stay = append(stay, c)
 			}
 		}
 		t.tables[a][at] = stay
-		t.tables[a] = append(t.tables[a], go_)
+		t.tables[a] = append(t.tables[a], next)
 	}
 }
 
@@ -117,14 +117,6 @@ func (t *Kept) take(of uint32, list []contact, now time.Duration, out []uint32) 
 		}
 	}
 	return out
-}
-
-// Forget empties the table of a node that comes back, and has the peers it knew, list, in it.
-func (t *Kept) Forget(a uint32, list []uint32, now time.Duration) {
-	t.tables[a] = nil
-	for _, b := range list {
-		t.Add(a, b, true, now)
-	}
 }
 
 // Size returns how many peers are in the table of a node.

@@ -72,7 +72,18 @@ type city struct {
 	class  []uint8 // by node: index into s.Classes
 	region []uint8 // by node: index into s.Regions
 
+	churn *churn
+	dht   *dht
+	links *links
+
+	// What other districts ask of the one that knows the DHT: how long a look-up of a key takes, and whether it finds what was
+	// announced; and to have a key announced.
+	find    func(from node, key uint64) (time.Duration, bool)
+	provide func(n node, key uint64)
+	reach   func(from, to node) bool // what is sent arrives
+
 	onUp, onDown []func(node)        // districts that want to know
+	onWipe       []func(node)        // the disk is gone, as well
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures
 	bytes        map[string]*uint64  // that crossed links, by kind
@@ -89,7 +100,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{} { // districts, in this order: kinds of events are numbered by it
+	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -134,9 +145,19 @@ func (c *city) way(a, b node) time.Duration {
 	if a == b {
 		return 0
 	}
-	d := c.s.Latency[c.region[a]][c.region[b]]
+	x, y := c.region[a], c.region[b]
+	d := c.s.Latency[x][y]
+	if len(c.churn.slow) > 0 {
+		d = time.Duration(float64(d) * c.churn.delay(a, b))
+	}
+	wait := d
 	if c.s.Jitter > 0 {
 		d += time.Duration(c.dice.Float64() * c.s.Jitter * float64(d))
+	}
+	if len(c.s.Loss) > 0 && c.s.Loss[x][y] > 0 {
+		for c.dice.Float64() < c.s.Loss[x][y] {
+			d += max(200*time.Millisecond, 2*(wait+c.s.Latency[y][x])) // sent again, as package memnet does
+		}
 	}
 	return d
 }
