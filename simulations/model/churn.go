@@ -56,10 +56,8 @@ func (c *city) buildChurn() error {
 	for i := range n {
 		h.begin(node(i))
 	}
-	faults := c.loop.Rand("faults")
 	for i := range c.s.Faults {
-		f := &c.s.Faults[i]
-		of := h.crowd(f, faults)
+		f, of := &c.s.Faults[i], h.crowd(i)
 		c.loop.After(f.At, func() { h.strike(f, of) })
 	}
 	return nil
@@ -98,28 +96,9 @@ func (h *churn) turned(e event.Event) {
 // settle brings a node up or takes it down as it should be.
 func (h *churn) settle(n node) { h.c.set(n, !h.away[n] && h.held[n] == 0) }
 
-// crowd draws whom a fault concerns.
-func (h *churn) crowd(f *scenario.Fault, r *rand.Rand) *crowd {
-	c := h.c
-	s := &crowd{in: make([]uint64, (c.len()+63)/64)}
-	for i := range c.len() {
-		n := node(i)
-		if (f.Class == "" || c.of(n).Name == f.Class) && (f.Region == "" || c.s.Regions[c.region[n]].Name == f.Region) {
-			s.list = append(s.list, n)
-		}
-	}
-	many := len(s.list)
-	switch {
-	case f.Nodes > 0:
-		many = min(f.Nodes, many)
-	case f.Share > 0:
-		many = min(int(f.Share*float64(many)+0.5), many)
-	}
-	for i := range many {
-		j := i + r.IntN(len(s.list)-i)
-		s.list[i], s.list[j] = s.list[j], s.list[i]
-	}
-	s.list = s.list[:many]
+// crowd is whom a fault concerns.
+func (h *churn) crowd(fault int) *crowd {
+	s := &crowd{in: make([]uint64, (h.c.len()+63)/64), list: h.c.victims(fault)}
 	for _, n := range s.list {
 		s.in[n>>6] |= 1 << (n & 63)
 	}

@@ -81,6 +81,16 @@ func (c *city) buildDHT() error {
 	return nil
 }
 
+// connect has a connection from a to b, and reports whether there was none.
+func (d *dht) connect(a, b node) bool {
+	p, q := d.placeOf[a], d.placeOf[b]
+	if d.links.Open(p, q) || d.links.Open(q, p) {
+		return false
+	}
+	d.links.Dial(p, q)
+	return true
+}
+
 // now is the time since the begin.
 func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
 

@@ -14,14 +14,14 @@ const (
 	gossipEvery = time.Second
 	hush        = 3 * gossipEvery / 2 // a peer is asked when it was silent for so long
 	fanOut      = 3
-	maxAsked    = 16
+	mostProbed  = 16
 	pullEvery   = 15 * time.Second
 	beatEvery   = 10 * time.Second
 	mesh        = 48 // connections that are kept up
 
-	probeBytes = 32  // a push without news, and its reply, with the frames of rpc
-	itemBytes  = 420 // a member's record in a push
-	pullBytes  = 44  // a pull of who knows the same, and its reply
+	askBytes  = 32  // a push without news, and its reply, with the frames of rpc
+	itemBytes = 420 // a member's record in a push
+	pullBytes = 44  // a pull of who knows the same, and its reply
 )
 
 // members is the district of liveness: what it costs, all nodes together. Who is there is known from c.up and the delays of
@@ -44,8 +44,8 @@ func (c *city) buildMembers() error {
 func membersRate(n int, table bool) float64 {
 	conns := float64(min(n-1, mesh))
 	// In each round, those who were silent for longer than the hush, so at most each in every second one.
-	asks := min(conns/2, max(fanOut, min(maxAsked, (conns+2)/3)))
-	rate := asks*probeBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
+	asks := min(conns/2, max(fanOut, min(mostProbed, (conns+2)/3)))
+	rate := asks*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
 	known := float64(n)
 	if !table {
 		known = conns + 1

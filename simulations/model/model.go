@@ -72,13 +72,18 @@ type city struct {
 	class  []uint8 // by node: index into s.Classes
 	region []uint8 // by node: index into s.Regions
 
-	churn *churn
-	dht   *dht
-	links *links
+	life []uint16 // by node: how often it lost its power
 
-	// What other districts ask of the one that knows the DHT: how long a look-up of a key takes, and whether it finds what was
-	// announced; and to have a key announced.
-	find    func(from node, key uint64) (time.Duration, bool)
+	links    *links
+	churn    *churn
+	dht      *dht
+	machines *machines
+	data     *data
+	tasks    *tasks
+
+	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
+	// whether it found one; and to have a key announced.
+	find    func(from node, key uint64) (heard, whole time.Duration, ok bool)
 	provide func(n node, key uint64)
 	reach   func(from, to node) bool // what is sent arrives
 
@@ -100,7 +105,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
+	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -131,7 +136,7 @@ func (c *city) settle() {
 					g++
 				}
 			}
-			c.up, c.class, c.region = append(c.up, true), append(c.class, uint8(i)), append(c.region, g)
+			c.up, c.class, c.region, c.life = append(c.up, true), append(c.class, uint8(i)), append(c.region, g), append(c.life, 0)
 		}
 	}
 }
@@ -171,8 +176,20 @@ func (c *city) set(n node, up bool) {
 	list := c.onDown
 	if up {
 		list = c.onUp
+	} else {
+		c.life[n]++
 	}
 	for _, f := range list {
+		f(n)
+	}
+}
+
+// lives tells one stay of a node from another: what was begun in an earlier one is gone.
+func (c *city) lives(n node) uint16 { return c.life[n] }
+
+// wipe takes a node's disk away.
+func (c *city) wipe(n node) {
+	for _, f := range c.onWipe {
 		f(n)
 	}
 }

@@ -148,23 +148,21 @@ func (s *records) knows(a, b uint32, now time.Duration) bool {
 	return ok && t.Has(a, b, now)
 }
 
-// find looks for the holders of a key, and returns when the first that is up was known. Keys that nobody announced by name are
-// those of attributes that many nodes share: they are found where they are kept.
-func (s *records) find(from node, key uint64) (took time.Duration, ok bool) {
+// find looks for the holders of a key. It returns after what time the first answer named some, when the look-up ended, and
+// whether one of them is up. Keys that nobody announced by name are those of attributes, which many nodes share.
+func (s *records) find(from node, key uint64) (heard, whole time.Duration, ok bool) {
 	list, known := s.held[key]
 	if !known {
 		list = []word{{by: from}}
 	}
 	r := s.d.search(from, place(key), kad.SizeSeek, s.keeper(place(key), list))
 	if r.HeardIn < 0 {
-		return r.Time, false
+		return r.Time, r.Time, false
 	}
 	for _, w := range list {
-		if s.d.c.up[w.by] {
-			return r.HeardIn, true
-		}
+		ok = ok || s.d.c.up[w.by]
 	}
-	return r.HeardIn, false
+	return r.HeardIn, r.Time, ok
 }
 
 func (d *dht) findPart(load int, q scenario.Request) {
@@ -172,7 +170,7 @@ func (d *dht) findPart(load int, q scenario.Request) {
 	if family < 0 {
 		return
 	}
-	took, ok := d.records.find(node(q.Node), d.c.partKey(family, q.Item, q.Part))
+	took, _, ok := d.records.find(node(q.Node), uint64(d.c.data.part(family, q.Item, q.Part)))
 	d.finds++
 	d.c.links.ended(d.c.loop.Now(), ok)
 	d.c.loop.Note(uint64(took))
