@@ -60,6 +60,7 @@ const (
 	surveyEvery = 10 * time.Minute
 	stall       = 10 * time.Second
 	heldTimeout = 700 * time.Millisecond
+	findTimeout = 5 * time.Second
 	fetchWindow = 8 << 20
 	maxSources  = 6
 	cacheBytes  = 8 << 30
@@ -201,10 +202,7 @@ func (d *data) holders(part uint32) (out []node) {
 // locate finds who has a partition: a look-up, and each one found is asked at once. It returns when all have answered or had
 // their time.
 func (d *data) locate(from node, part uint32) (found []node, took time.Duration) {
-	look, ok := d.c.find(from, uint64(part))
-	if !ok {
-		look = 0
-	}
+	heard, whole, ok := d.c.find(from, uint64(part))
 	for _, list := range [][]node{d.keeps[part], d.extra[part]} {
 		for _, n := range list {
 			if n != from && !ok {
@@ -219,7 +217,7 @@ func (d *data) locate(from node, part uint32) (found []node, took time.Duration)
 			took = max(took, t)
 		}
 	}
-	return found, look + took
+	return found, max(min(whole, findTimeout), heard+took)
 }
 
 func pair(n node, part uint32) uint64 { return uint64(n)<<32 | uint64(part) }

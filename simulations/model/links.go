@@ -16,23 +16,18 @@ import (
 
 // links is the district of what lies between nodes: transfers, connections, and the counts of what crossed.
 type links struct {
-	c      *city
-	net    *flow.Net
-	talked map[uint64]struct{} // pairs of nodes that have a connection, the lower one first
+	c   *city
+	net *flow.Net
 
 	data, code, results, agents, topics, other *uint64
 
 	requests ratio // that were answered, of all that ended
 }
 
-const (
-	handshakeTrips = 2       // round trips of a dial in package memnet: TCP, then TLS 1.3
-	maxTalked      = 1 << 22 // connections that are remembered
-	askHead        = 30      // bytes of the two frames of a call besides bodies: rpc/frame.go, a method of 10 letters
-)
+const askHead = 30 // bytes of the two frames of a call besides bodies: rpc/frame.go, a method of 10 letters
 
 func (c *city) buildLinks() error {
-	l := &links{c: c, talked: map[uint64]struct{}{}}
+	l := &links{c: c}
 	l.net = flow.New(c.loop, func(n node) (float64, float64) { return float64(c.of(n).Up), float64(c.of(n).Down) },
 		func(n node) bool { return c.up[n] })
 	l.data, l.code, l.results = c.bytes[report.ByData], c.bytes[report.ByCode], c.bytes[report.ByResults]
@@ -107,17 +102,12 @@ func (c *city) trip(a, b node) time.Duration {
 	return c.dial(a, b) + c.way(a, b) + c.way(b, a)
 }
 
-// dial returns how long two nodes take to have a connection.
+// dial returns how long two nodes take to have a connection, on which the first request can be sent.
 func (c *city) dial(a, b node) (d time.Duration) {
-	key := uint64(min(a, b))<<32 | uint64(max(a, b))
-	if _, ok := c.links.talked[key]; ok || a == b {
+	if a == b || !c.dht.connect(a, b) {
 		return 0
 	}
-	if len(c.links.talked) >= maxTalked {
-		clear(c.links.talked)
-	}
-	c.links.talked[key] = struct{}{}
-	for range handshakeTrips {
+	for range handshake + 1 + greet { // 1: identify
 		d += c.way(a, b) + c.way(b, a)
 	}
 	return d

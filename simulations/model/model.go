@@ -75,14 +75,16 @@ type city struct {
 	life []uint16 // by node: how often it lost its power
 
 	links    *links
+	churn    *churn
+	dht      *dht
 	machines *machines
 	data     *data
 	tasks    *tasks
 
-	// What other districts ask of the one that knows the DHT: how long a look-up of a key takes, and whether it finds what was
-	// announced; and to have a key announced. Until there is one a look-up takes two round trips.
-	find    func(from node, key uint64) (time.Duration, bool)
-	provide func(n node, key uint64) // nil: nobody keeps count
+	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
+	// whether it found one; and to have a key announced.
+	find    func(from node, key uint64) (heard, whole time.Duration, ok bool)
+	provide func(n node, key uint64)
 	reach   func(from, to node) bool // what is sent arrives
 
 	onUp, onDown []func(node)        // districts that want to know
@@ -103,9 +105,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	c.find = func(from node, _ uint64) (time.Duration, bool) { return 2 * c.rtt(from, (from+1)%node(c.len())), true }
-	c.reach = func(from, to node) bool { return c.up[from] && c.up[to] }
-	for _, build := range []func() error{c.buildLinks, c.buildData, c.buildTasks, c.buildMachines} { // districts, in this order: kinds of events are numbered by it
+	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -150,9 +150,19 @@ func (c *city) way(a, b node) time.Duration {
 	if a == b {
 		return 0
 	}
-	d := c.s.Latency[c.region[a]][c.region[b]]
+	x, y := c.region[a], c.region[b]
+	d := c.s.Latency[x][y]
+	if len(c.churn.slow) > 0 {
+		d = time.Duration(float64(d) * c.churn.delay(a, b))
+	}
+	wait := d
 	if c.s.Jitter > 0 {
 		d += time.Duration(c.dice.Float64() * c.s.Jitter * float64(d))
+	}
+	if len(c.s.Loss) > 0 && c.s.Loss[x][y] > 0 {
+		for c.dice.Float64() < c.s.Loss[x][y] {
+			d += max(200*time.Millisecond, 2*(wait+c.s.Latency[y][x])) // sent again, as package memnet does
+		}
 	}
 	return d
 }

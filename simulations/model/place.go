@@ -534,7 +534,7 @@ func (d *tasks) probe(a *asker, n node) {
 
 // findFit finds nodes by what they announce of themselves, and asks them for their records.
 func (d *tasks) findFit(from node, t *task) (found []node, took time.Duration) {
-	look, ok := d.c.find(from, d.c.hashed("attributes", uint64(t.load)))
+	_, look, ok := d.c.find(from, d.c.hashed("attributes", uint64(t.load)))
 	if !ok {
 		return nil, look
 	}

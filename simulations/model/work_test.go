@@ -70,9 +70,10 @@ func TestOneTaskToTheMillisecond(t *testing.T) {
 		s.Data = []scenario.Dataset{{Name: "d", Count: 1, Bytes: 64 * mib, Partition: 64 * mib, Replicas: 1, Class: "keeps"}}
 		s.Load = []scenario.Load{{Name: "task", Ask: scenario.Task, From: "asks", Burst: &scenario.Burst{Count: 1}, Work: chore(mib, 1024, 2e9)}}
 	})
-	const rtt, dial = 10.0, 20.0
-	// A look-up of two round trips; the holder is asked, which takes a connection first; then for an offer.
-	placed := 2*rtt + dial + rtt + rtt
+	const rtt = 10.0
+	// The asker, one of the closest to any key, knows who holds the data. Survey waits for the look-up all the same: a connection, which
+	// takes three round trips, then identify and hello, and the request. Then the holder is asked for an offer.
+	placed := (handshake+1+greet+1)*rtt + rtt
 	compiled := mib / cost.CompileRate * 1000
 	run := 2000.0
 
