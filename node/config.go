@@ -58,6 +58,8 @@ type Config struct {
 	Services services.Config // of services; Log and Slots are this Config's
 	Topics   pubsub.Config   // of topics; Log and Now are this Config's
 
+	Stage *Stage // of a simulated world; nil: the machine
+
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting
 	Repair  time.Duration                   // how often to check replicas (default: 20 s)
@@ -87,6 +89,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnCode == nil {
 		c.OnCode = func(string) {}
+	}
+	if s := c.Stage; s != nil {
+		c.now, c.runner = s.Now, s.Runner
+		c.NoMDNS, c.Measure = true, false
 	}
 	if c.OnNote == nil {
 		c.OnNote = func(string) {}
