@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
+	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
@@ -59,6 +60,11 @@ type Config struct {
 	Topics   pubsub.Config   // of topics; Log and Now are this Config's
 
 	Stage *Stage // of a simulated world; nil: the machine
+
+	// Carrier stands in for TCP and QUIC in a simulated network; see host.Config, also for the next three.
+	Carrier             host.Carrier
+	Relays, Private     bool
+	LowPeers, HighPeers int
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting
