@@ -116,6 +116,7 @@ func carry(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (r
 	}
 	defer w.box.Close()
 	defer w.close()
+	defer cancel() // who listens ends before the nodes
 	if err := w.build(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -296,4 +297,5 @@ func (w *world) close() {
 	}
 	all.Wait()
 	w.ends.Wait()
+	time.Sleep(time.Minute) // what nobody waits for, such as the last packets, comes to its end
 }
