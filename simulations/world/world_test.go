@@ -78,10 +78,12 @@ func TestMany(t *testing.T) {
 	simulate(t, s, Options{Progress: func(p Progress) {
 		if p.Done%50 == 0 && p.At%(10*time.Second) == 0 {
 			t.Logf("%s %+v, %d goroutines, %s", uptime(), p, runtime.NumGoroutine(), resident())
-			if p.At == 30*time.Second && *profile != "" {
-				f, _ := os.Create(*profile)
-				_ = pprof.Lookup("heap").WriteTo(f, 0)
-				_ = f.Close()
+			if p.At == 10*time.Second && *profile != "" {
+				for name, debug := range map[string]int{"heap": 0, "goroutine": 1} {
+					f, _ := os.Create(*profile + "." + name)
+					_ = pprof.Lookup(name).WriteTo(f, debug)
+					_ = f.Close()
+				}
 			}
 		}
 	}})
