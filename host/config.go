@@ -48,6 +48,10 @@ type Config struct {
 	// LowPeers and HighPeers bound connections: above HighPeers, those of strangers and of the
 	// longest idle are closed down to LowPeers. 0: 256 and 384.
 	LowPeers, HighPeers int
+	// Carrier stands in for TCP and QUIC in a simulated network; then Listen must name addresses that it
+	// takes, MDNS does nothing, and nobody relays unless Relays says so. Nil: TCP and QUIC.
+	Carrier Carrier
+	Relays  bool
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -78,6 +82,11 @@ func (c Config) validate() (Config, error) {
 	defaults(&c.Door.IPBurst, 512)
 	defaults(&c.Door.IPRate, 64)
 	defaults(&c.Door.Concurrent, 128)
+	if c.Carrier == nil {
+		c.Relays = true
+	} else if c.MDNS = false; len(c.Listen) == 0 {
+		return c, shoal.E(shoal.Invalid, "host", "no address to listen on in a simulated network", "")
+	}
 	if c.HighPeers < c.LowPeers {
 		return c, shoal.E(shoal.Invalid, "host", "HighPeers is below LowPeers", "")
 	}

@@ -80,11 +80,13 @@ func (h *Host) build() error {
 	h.gated = &gatedHost{Host: inner, gate: h.gate}
 	h.gate.verdict = h.tag
 	h.door = newDoor(h)
-	if err := h.serveRelay(); err != nil {
-		return err
-	}
-	if err := h.keepRelays(); err != nil {
-		return err
+	if h.cfg.Relays {
+		if err := h.serveRelay(); err != nil {
+			return err
+		}
+		if err := h.keepRelays(); err != nil {
+			return err
+		}
 	}
 	if err := h.watch(); err != nil {
 		return err
@@ -104,6 +106,10 @@ func (h *Host) options() ([]libp2p.Option, error) {
 	key, err := crypto.UnmarshalEd25519PrivateKey(h.cfg.Key)
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Invalid, "identity key", err)
+	}
+	if h.cfg.Carrier != nil {
+		o, err := h.carried(key)
+		return o, shoal.Wrap(shoal.Internal, "host", err)
 	}
 	limits, err := resources()
 	if err != nil {

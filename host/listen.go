@@ -37,7 +37,11 @@ func (h *Host) listen() error {
 				Try: "write it like /ip4/0.0.0.0/tcp/4170 or /ip4/0.0.0.0/udp/4170/quic-v1",
 			}
 		}
-		if err := listenOn(l, a); err != nil {
+		open := listenOn
+		if h.cfg.Carrier != nil {
+			open = listener.AddListenAddr
+		}
+		if err := open(l, a); err != nil {
 			return listenError(s, err)
 		}
 	}

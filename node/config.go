@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
+	"github.com/shoal-fabric/shoal/host"
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/pubsub"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
@@ -58,6 +59,13 @@ type Config struct {
 	Services services.Config // of services; Log and Slots are this Config's
 	Topics   pubsub.Config   // of topics; Log and Now are this Config's
 
+	Stage *Stage // of a simulated world; nil: the machine
+
+	// Carrier stands in for TCP and QUIC in a simulated network; see host.Config, also for the next three.
+	Carrier             host.Carrier
+	Relays, Private     bool
+	LowPeers, HighPeers int
+
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting
 	Repair  time.Duration                   // how often to check replicas (default: 20 s)
@@ -87,6 +95,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnCode == nil {
 		c.OnCode = func(string) {}
+	}
+	if s := c.Stage; s != nil {
+		c.now, c.runner = s.Now, s.Runner
+		c.NoMDNS, c.Measure = true, false
 	}
 	if c.OnNote == nil {
 		c.OnNote = func(string) {}
