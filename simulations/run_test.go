@@ -229,4 +229,3 @@ func TestReadyRuns(t *testing.T) {
 		}
 	}
 }
-
