@@ -355,6 +355,17 @@ type Dataset struct {
 	Public     bool
 }
 
+// Kept lists the partitions of a dataset that this node keeps for the fabric, ascending.
+func (d *Data) Kept(root cid.Cid) []int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := d.sets[root]
+	if s == nil || s.Gone > 0 {
+		return nil
+	}
+	return s.held()
+}
+
 // Datasets lists the datasets of which this node keeps a part, by name and CID.
 func (d *Data) Datasets() []Dataset {
 	var out []Dataset

@@ -50,6 +50,9 @@ type line struct {
 func (s *sender) SendRequest(ctx context.Context, p peer.ID, m *pb.Message) (*pb.Message, error) {
 	t := tracerOf(ctx)
 	t.hop(p, "ask", 0, nil)
+	if t != nil && t.route != nil {
+		t.route.asked()
+	}
 	var reply *pb.Message
 	err := s.exchange(ctx, p, func(l *line) (err error) {
 		if err = l.write(m); err == nil {
@@ -66,6 +69,13 @@ func (s *sender) SendRequest(ctx context.Context, p peer.ID, m *pb.Message) (*pb
 		found = n
 	}
 	t.hop(p, "answer", found, nil)
+	if t != nil && t.route != nil {
+		var named []peer.ID
+		for _, c := range reply.GetCloserPeers() {
+			named = append(named, peer.ID(c.GetId()))
+		}
+		t.route.heard(p, named)
+	}
 	return reply, nil
 }
 

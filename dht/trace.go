@@ -15,6 +15,7 @@ type tracerKey struct{}
 // tracer passes the hops of one lookup on, one at a time.
 type tracer struct {
 	begun time.Time
+	route *route // who told of whom; nil: nobody asked
 
 	mu sync.Mutex
 	to func(shoal.Hop)

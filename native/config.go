@@ -41,6 +41,9 @@ type Config struct {
 	// first of its own. Required with Executors.
 	Helper func(ctx context.Context, args ...string) *exec.Cmd
 
+	// Simulate stands in for the commands of all executors, which are not started: the run has got its devices. nil: they run.
+	Simulate func(ctx context.Context, r shoal.Run, devices []reserve.Device) (shoal.Ran, error)
+
 	// Look says which devices the machine has. It is asked when a task with devices failed, and every LookEvery
 	// [30 s] while one runs. nil: who knows says so with SetDevices. Until then there are none.
 	Look      func(ctx context.Context) ([]reserve.Device, error)

@@ -41,9 +41,12 @@ type holding struct {
 // Invalid names the field. It starts nothing.
 func New(ctx context.Context, cfg Config) (*Native, error) {
 	n := &Native{cfg: cfg.withDefaults(), list: map[string]Executor{}, held: map[*holding]struct{}{}}
-	list, err := resolve(cfg.Executors)
-	if err != nil {
-		return nil, err
+	list := cfg.Executors
+	if cfg.Simulate == nil {
+		var err error
+		if list, err = resolve(cfg.Executors); err != nil {
+			return nil, err
+		}
 	}
 	for _, x := range list {
 		n.list[x.Name] = x
@@ -51,7 +54,7 @@ func New(ctx context.Context, cfg Config) (*Native, error) {
 	}
 	slices.Sort(n.names)
 	n.alive, n.close = context.WithCancel(context.Background())
-	if len(list) == 0 {
+	if len(list) == 0 || cfg.Simulate != nil {
 		return n, nil
 	}
 	if cfg.Helper == nil {

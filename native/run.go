@@ -60,6 +60,10 @@ func (n *Native) execute(ctx context.Context, x Executor, r shoal.Run, stays boo
 	stop := context.AfterFunc(n.alive, func() { end(shoal.E(shoal.Unavailable, "", "this node is stopping", "try another node")) })
 	defer stop()
 
+	if n.cfg.Simulate != nil {
+		ran, err := n.simulate(ctx, x, r, end)
+		return ran, shoal.Wrap(shoal.Internal, what, err)
+	}
 	dir, err := os.MkdirTemp(n.cfg.Dir, x.Name+"-")
 	if err != nil {
 		return ran, shoal.Wrap(diskKind(err), what+": make its folder", err)
@@ -93,6 +97,20 @@ func (n *Native) execute(ctx context.Context, x Executor, r shoal.Run, stays boo
 		}
 	}
 	return ran, shoal.Wrap(shoal.Internal, what, err)
+}
+
+// simulate runs no command, with devices taken as for one.
+func (n *Native) simulate(ctx context.Context, x Executor, r shoal.Run, end context.CancelCauseFunc) (shoal.Ran, error) {
+	h, err := n.take(ctx, x.Devices, end)
+	if err != nil {
+		return shoal.Ran{}, err
+	}
+	defer n.give(h)
+	ran, err := n.cfg.Simulate(ctx, r, h.grant.Devices)
+	for _, d := range h.grant.Devices {
+		ran.Devices = append(ran.Devices, d.ID)
+	}
+	return ran, err
 }
 
 // bounds are the limits of a run: the operator's, or less.

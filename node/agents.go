@@ -15,7 +15,6 @@ import (
 	"github.com/shoal-fabric/shoal/agents/turn"
 	"github.com/shoal-fabric/shoal/capability"
 	"github.com/shoal-fabric/shoal/data"
-	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
 
@@ -24,8 +23,8 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	cfg := n.cfg.Agents
 	cfg.Log, cfg.Now, cfg.NoGravity = n.cfg.Log, n.cfg.now, cfg.NoGravity || n.cfg.NoGravity
 	r.agents, err = agents.New(cfg, agents.Deps{
-		Peers: r.rpc, Directory: r.dht, Table: r.disk.Table("agents"), Members: r.members, Code: agentCode{n}, Key: key,
-		Data: agentData{n}, Shared: r.state, Link: n.link, Natives: n.natives(), Boottime: devices.Boottime,
+		Peers: r.rpc, Directory: r.dht, Table: n.table("agents"), Members: r.members, Code: agentCode{n}, Key: key,
+		Data: agentData{n}, Shared: r.state, Link: n.link, Natives: n.natives(), Boottime: n.cfg.stage().boottime(),
 	})
 	if err != nil {
 		return err

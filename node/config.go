@@ -59,6 +59,8 @@ type Config struct {
 	Services services.Config // of services; Log and Slots are this Config's
 	Topics   pubsub.Config   // of topics; Log and Now are this Config's
 
+	Stage *Stage // of a simulated world; nil: the machine
+
 	// Carrier stands in for TCP and QUIC in a simulated network; see host.Config, also for the next three.
 	Carrier             host.Carrier
 	Relays, Private     bool
@@ -93,6 +95,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnCode == nil {
 		c.OnCode = func(string) {}
+	}
+	if s := c.Stage; s != nil {
+		c.now, c.runner = s.Now, s.Runner
+		c.NoMDNS, c.Measure = true, false
 	}
 	if c.OnNote == nil {
 		c.OnNote = func(string) {}

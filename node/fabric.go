@@ -41,6 +41,9 @@ func (n *Node) enter(ctx context.Context) error {
 	case m.Fabric() != "":
 		n.start = CameBack
 		return nil
+	case n.cfg.stage().By != nil:
+		n.start = Joined
+		return m.JoinBy(n.cfg.Stage.By.rooms.members)
 	case join == "lan":
 		n.start = Joined
 		return m.JoinLAN(ctx, n.cfg.OnCode)

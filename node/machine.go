@@ -19,6 +19,11 @@ const (
 
 // machine describes this machine, and what is free on its graphics processors.
 func (n *Node) machine(ctx context.Context) (shoal.Attributes, []shoal.GPULoad, error) {
+	if s := n.cfg.stage().Attributes; s != nil {
+		a := *s
+		a.GPUs = n.rated(a.GPUs)
+		return a, nil, nil
+	}
 	a, free, err := devices.Describe(ctx, n.cfg.Dir, n.cfg.Devices)
 	if n.cfg.gpus != nil {
 		a.GPUs, err = n.cfg.gpus()
@@ -29,6 +34,9 @@ func (n *Node) machine(ctx context.Context) (shoal.Attributes, []shoal.GPULoad, 
 
 // graphics lists the graphics processors alone.
 func (n *Node) graphics(ctx context.Context) ([]shoal.GPU, []shoal.GPULoad, error) {
+	if s := n.cfg.stage().Attributes; s != nil {
+		return n.rated(s.GPUs), nil, nil
+	}
 	if n.cfg.gpus != nil {
 		list, err := n.cfg.gpus()
 		return n.rated(list), nil, err

@@ -17,14 +17,14 @@ import (
 
 // buildNative readies the executors that the operator lists.
 func (n *Node) buildNative(ctx context.Context, gpus []shoal.GPU) (err error) {
-	n.rooms.native, err = native.New(ctx, native.Config{
+	n.rooms.native, err = native.New(ctx, n.cfg.stage().nativeConfig(native.Config{
 		Dir: filepath.Join(n.cfg.Dir, "tasks", "native"), Executors: n.cfg.Executors, Helper: n.cfg.Warden,
 		Look: func(ctx context.Context) ([]reserve.Device, error) {
 			list, _, err := n.graphics(ctx)
 			return cards(list), err
 		},
 		Changed: n.offerExecutors, Log: n.cfg.Log,
-	})
+	}))
 	if err != nil {
 		return err
 	}

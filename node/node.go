@@ -12,7 +12,6 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/data"
-	"github.com/shoal-fabric/shoal/storage"
 )
 
 // How a node came up.
@@ -53,7 +52,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := makeDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	disk, err := storage.Open(cfg.Dir, storage.Options{Log: cfg.Log})
+	disk, err := cfg.store()
 	if err != nil {
 		return nil, err
 	}

@@ -50,6 +50,8 @@ type rooms struct {
 	pubsub  *pubsub.PubSub
 
 	services *services.Services
+
+	sandboxed *sandbox.Sandbox // the same as sandbox where it is this node's own, and is closed with it
 }
 
 // bitswap is open to strangers: its filter decides for each block.
@@ -59,7 +61,7 @@ const bitswapProtocols = "/ipfs/bitswap"
 // joined or found again, then the rest, whose protocols bear its name.
 func (n *Node) build(ctx, life context.Context) error {
 	r, cfg := n.rooms, n.cfg
-	key, err := identity(r.disk.KV("node"))
+	key, err := cfg.identity(r.disk.KV("node"))
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,10 @@ func (n *Node) build(ctx, life context.Context) error {
 	if err := n.buildNative(ctx, attributes.GPUs); err != nil {
 		return err
 	}
-	attributes.Labels, attributes.Version, attributes.Rates = cfg.Labels, Version, n.knownRates(attributes.CPU)
+	attributes.Labels, attributes.Version = cfg.Labels, Version
+	if cfg.stage().Attributes == nil {
+		attributes.Rates = n.knownRates(attributes.CPU)
+	}
 	attributes.Executors = r.native.Names()
 	n.free.Store(&free)
 	r.host, err = openHost(r.disk.KV("node"), host.Config{
@@ -157,11 +162,14 @@ func (n *Node) buildMinds() (err error) {
 	if err != nil {
 		return err
 	}
-	r.sandbox, err = sandbox.New(sandbox.Config{
-		CacheDir: filepath.Join(cfg.Dir, "modules"), Memory: cfg.Memory, Compiler: cfg.Compiler, Log: cfg.Log,
-	})
-	if err != nil {
-		return err
+	if r.sandbox = cfg.stage().Sandbox; r.sandbox == nil {
+		r.sandbox, err = sandbox.New(sandbox.Config{
+			CacheDir: filepath.Join(cfg.Dir, "modules"), Memory: cfg.Memory, Compiler: cfg.Compiler, Log: cfg.Log,
+		})
+		if err != nil {
+			return err
+		}
+		r.sandboxed = r.sandbox
 	}
 	var runner shoal.Runner = runners{r.sandbox, r.native}
 	if cfg.runner != nil {
@@ -311,8 +319,8 @@ func (r *rooms) close() error {
 	if r.native != nil {
 		errs = append(errs, r.native.Close())
 	}
-	if r.sandbox != nil {
-		errs = append(errs, r.sandbox.Close())
+	if r.sandboxed != nil {
+		errs = append(errs, r.sandboxed.Close())
 	}
 	if r.state != nil {
 		errs = append(errs, r.state.Close())

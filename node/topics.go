@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,11 +35,13 @@ func (n *Node) buildTopics() (err error) {
 
 // natives is the code of agents that comes with the node.
 func (n *Node) natives() map[string]agents.Native {
-	return map[string]agents.Native{topic.Code: {Behaviour: topic.Behaviour{}, Turned: func(key shoal.Key, method string) {
+	list := map[string]agents.Native{topic.Code: {Behaviour: topic.Behaviour{}, Turned: func(key shoal.Key, method string) {
 		if p := n.late.pubsub.Load(); p != nil {
 			p.Turned(key, method)
 		}
 	}}}
+	maps.Copy(list, n.cfg.stage().Natives)
+	return list
 }
 
 // topicAgents are the agents, as topics need them.

@@ -36,7 +36,7 @@ type stream struct {
 	down  chan struct{} // closed when the libp2p stream was given up
 	rude  func()        // called when the peer breaks the rules
 
-	rmu   sync.Mutex
+	rmu   turn
 	in    *bufio.Reader
 	chunk int           // bytes of the record being read
 	left  int           // those not read yet
@@ -45,7 +45,7 @@ type stream struct {
 	flow  flow          // what comes in
 	eaten chan struct{} // tells watch that left became 0
 
-	wmu      sync.Mutex
+	wmu      turn
 	scratch  []byte
 	written  int64
 	ended    bool // this side's body has ended
@@ -64,7 +64,7 @@ type stream struct {
 func newStream(raw network.Stream, in *bufio.Reader, what string, m *meter) *stream {
 	return &stream{
 		raw: raw, in: in, what: what, flow: flow{meter: m}, rude: func() {},
-		down: make(chan struct{}), eaten: make(chan struct{}, 1),
+		rmu: newTurn(), wmu: newTurn(), down: make(chan struct{}), eaten: make(chan struct{}, 1),
 	}
 }
 

@@ -25,6 +25,7 @@ func (st *store) PutRaw(ctx context.Context, list ...shoal.Block) error {
 
 func (st *store) put(ctx context.Context, list []shoal.Block, check bool) error {
 	const what = "keep blocks"
+	st.s.pause()
 	if err := st.s.enter(what); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 
 // openPebble opens a small Pebble: state of rooms is some thousand short values, and an idle node
 // should stay far under 80 MiB.
-func openPebble(fsys vfs.FS, dir string, log *slog.Logger, broken *fault) (*pebble.DB, error) {
+func openPebble(fsys vfs.FS, dir string, log *slog.Logger, broken *fault, shared *Shared) (*pebble.DB, error) {
 	o := &pebble.Options{
 		FS:                 lockedFS{fsys},
 		FormatMajorVersion: pebble.FormatNewest,
@@ -29,6 +29,10 @@ func openPebble(fsys vfs.FS, dir string, log *slog.Logger, broken *fault) (*pebb
 	}
 	for i := range o.Levels { // many reads are of keys that are not there, such as a request's that is new
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	if shared != nil {
+		o.Cache, o.FileCache, o.MemTableSize = shared.blocks, shared.files, 512<<10
+		o.Experimental.CompactionScheduler = atOnce{}
 	}
 	return pebble.Open(dir, o)
 }

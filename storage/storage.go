@@ -23,6 +23,11 @@ type Options struct {
 	Log     *slog.Logger // nil: discard
 	Reserve uint64       // bytes of the disk that blocks leave free; 0: a 16th of it, 8 to 64 MiB
 	Writers int          // files written and synced at once; 0: 32
+
+	Shared *Shared // caches that other storages of this process use too; nil: this one has its own
+	// Pause is called before blocks are synced, while no lock is held: simulated disks take their time there. nil: syncs take
+	// what they take.
+	Pause func()
 }
 
 // Storage is one node's directory, open. Its methods may be called from many goroutines.
@@ -33,6 +38,7 @@ type Storage struct {
 	lock   io.Closer
 	db     *pebble.DB
 	broken *fault // set once the KV cannot be written any more
+	pause  func()
 	space  *space
 	blocks *blocks
 	places places
@@ -60,7 +66,10 @@ func Open(dir string, o Options) (*Storage, error) {
 		}
 		dir = abs
 	}
-	s := &Storage{fs: o.FS, dir: dir, log: o.Log, broken: &fault{}}
+	s := &Storage{fs: o.FS, dir: dir, log: o.Log, broken: &fault{}, pause: o.Pause}
+	if s.pause == nil {
+		s.pause = func() {}
+	}
 	if err := s.open(o); err != nil {
 		if s.lock != nil {
 			_ = s.lock.Close()
@@ -88,7 +97,7 @@ func (s *Storage) open(o Options) error {
 	if s.blocks, err = openBlocks(s.fs, s.dir, s.space, o.Writers); err != nil {
 		return failed(what, err)
 	}
-	if s.db, err = openPebble(s.fs, s.fs.PathJoin(s.dir, "kv"), s.log, s.broken); err != nil {
+	if s.db, err = openPebble(s.fs, s.fs.PathJoin(s.dir, "kv"), s.log, s.broken, o.Shared); err != nil {
 		return failed(what, err)
 	}
 	return failed(what, s.openPlaces())

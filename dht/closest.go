@@ -1,0 +1,87 @@
+package dht
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/shoal-fabric/shoal"
+)
+
+// Lookup is what a lookup found, and how.
+type Lookup struct {
+	Peers    []shoal.PeerID // the closest first
+	Hops     int            // of the closest: 1 for a peer of this node's table, one more than that of the peer who first told of it
+	Messages int            // requests sent
+}
+
+// Closest finds the peers closest to a key, of any bytes.
+func (d *DHT) Closest(ctx context.Context, key string) (l Lookup, err error) {
+	m := &route{depth: map[peer.ID]int{}}
+	for _, p := range d.kad.RoutingTable().ListPeers() {
+		m.depth[p] = 1
+	}
+	t := &tracer{begun: time.Now(), route: m}
+	defer t.end()
+	peers, err := d.kad.GetClosestPeers(context.WithValue(ctx, tracerKey{}, t), key)
+	for _, p := range peers {
+		l.Peers = append(l.Peers, shoal.PeerID(p.String()))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l.Messages = m.sent
+	if len(peers) > 0 {
+		l.Hops = max(1, m.depth[peers[0]])
+	}
+	return l, shoal.Wrap(shoal.Unavailable, "look up", err)
+}
+
+// route is the tree of referrals of one lookup.
+type route struct {
+	mu    sync.Mutex
+	depth map[peer.ID]int // of all that were heard of
+	sent  int
+}
+
+func (r *route) asked() {
+	r.mu.Lock()
+	r.sent++
+	r.mu.Unlock()
+}
+
+func (r *route) heard(from peer.ID, named []peer.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := max(1, r.depth[from]) + 1
+	for _, p := range named {
+		if r.depth[p] == 0 {
+			r.depth[p] = d
+		}
+	}
+}
+
+// Fill puts peers, which are members, into the routing table without asking them. Worlds begin so.
+func (d *DHT) Fill(peers map[shoal.PeerID][]string) {
+	for p, addrs := range peers {
+		id, err := peer.Decode(string(p))
+		if err != nil || id == d.host.ID() {
+			continue
+		}
+		var known []ma.Multiaddr
+		for _, s := range addrs {
+			if a, err := ma.NewMultiaddr(s); err == nil {
+				known = append(known, a)
+			}
+		}
+		d.host.Peerstore().AddAddrs(id, known, fillTime)
+		if _, err := d.kad.RoutingTable().TryAddPeer(id, true, false); err != nil {
+			d.cfg.Log.Debug("dht: no room in the table", "peer", p, "error", err)
+		}
+	}
+}
+
+// fillTime is how long addresses of peers of a table that was filled are known: as kad-dht keeps those of its own table.
+const fillTime = 48 * time.Hour

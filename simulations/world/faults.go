@@ -1,0 +1,143 @@
+package world
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// faults lets go wrong what the scenario says, until ctx ends; then everything is mended.
+func (w *world) faults(ctx context.Context) {
+	churned := map[*machine]bool{} // by a fault, in place of their classes' figures
+	for i := range w.s.Faults {
+		f := &w.s.Faults[i]
+		who := w.concerned(f, scenario.Dice(w.seed, "fault "+string(rune('0'+i))))
+		if f.Kind == scenario.Churn {
+			for _, m := range who {
+				churned[m] = true
+			}
+		}
+		w.ends.Go(func() {
+			w.sleep(ctx, time.Until(w.zero.Add(f.At)))
+			if ctx.Err() != nil {
+				return
+			}
+			over, end := context.WithCancel(ctx)
+			defer end()
+			if f.For > 0 {
+				over, end = context.WithTimeout(ctx, f.For)
+				defer end()
+			}
+			defer w.history.Fault(f.Kind)()
+			w.fault(over, f, who)
+		})
+	}
+	dice := scenario.Dice(w.seed, "sessions")
+	for _, m := range w.machines {
+		if m.class.Session > 0 && !churned[m] && m.i > 0 {
+			w.ends.Go(func() { w.churn(ctx, m, m.class.Session, m.class.Downtime, rand.New(rand.NewPCG(dice.Uint64(), 0))) })
+		}
+	}
+}
+
+// concerned draws the machines that a fault is about. The first node, which founded the fabric, is among them as any other.
+func (w *world) concerned(f *scenario.Fault, dice *rand.Rand) (who []*machine) {
+	for _, m := range w.machines {
+		if (f.Class == "" || m.class.Name == f.Class) && (f.Region == "" || w.s.Regions[m.region].Name == f.Region) {
+			who = append(who, m)
+		}
+	}
+	n := len(who)
+	switch {
+	case f.Nodes > 0:
+		n = min(n, f.Nodes)
+	case f.Share > 0:
+		n = int(f.Share*float64(n) + 0.5)
+	default:
+		return who
+	}
+	dice.Shuffle(len(who), func(i, j int) { who[i], who[j] = who[j], who[i] })
+	return who[:n]
+}
+
+// fault is one fault, until ctx ends.
+func (w *world) fault(ctx context.Context, f *scenario.Fault, who []*machine) {
+	factor := f.Factor
+	if factor <= 0 {
+		factor = 10
+	}
+	each := func(do func(m *machine)) {
+		for _, m := range who {
+			do(m)
+		}
+	}
+	hold := func() { <-ctx.Done() }
+	switch f.Kind {
+	case scenario.Kill, scenario.Wipe:
+		each(func(m *machine) { m.fail(f.Kind == scenario.Wipe) })
+		hold()
+		if w.ctx.Err() == nil {
+			each(func(m *machine) { w.ends.Go(func() { m.mend(w.ctx) }) })
+		}
+	case scenario.Churn:
+		dice := scenario.Dice(w.seed, "churn")
+		each(func(m *machine) {
+			own := rand.New(rand.NewPCG(dice.Uint64(), 0))
+			w.ends.Go(func() { w.churn(ctx, m, f.Session, f.Downtime, own) })
+		})
+		hold()
+	case scenario.Partition, scenario.OneWay, scenario.SlowLink:
+		some := map[*machine]bool{}
+		each(func(m *machine) { some[m] = true })
+		undo := w.links.add(func(a, b *machine) (cut bool, slow float64) {
+			switch {
+			case f.Kind == scenario.Partition:
+				return some[a] != some[b], 1
+			case f.Kind == scenario.OneWay:
+				return some[a] && !some[b], 1
+			case some[a] || some[b]:
+				return false, factor
+			}
+			return false, 1
+		})
+		hold()
+		undo()
+	case scenario.SlowDisk:
+		each(func(m *machine) { m.disk.SetSync(time.Duration(factor * float64(m.class.Sync))) })
+		hold()
+		each(func(m *machine) { m.disk.SetSync(m.class.Sync) })
+	case scenario.SlowGPU:
+		each(func(m *machine) { m.slowGPU.set(factor) })
+		hold()
+		each(func(m *machine) { m.slowGPU.set(1) })
+	case scenario.SlowCPU:
+		each(func(m *machine) { m.slowCPU.set(factor) })
+		hold()
+		each(func(m *machine) { m.slowCPU.set(1) })
+	case scenario.ClockStep:
+		each(func(m *machine) { m.step.Add(int64(f.Step)) })
+		hold()
+		each(func(m *machine) { m.step.Add(-int64(f.Step)) })
+	}
+}
+
+// churn has a machine come and go until ctx ends.
+func (w *world) churn(ctx context.Context, m *machine, session, downtime time.Duration, dice *rand.Rand) {
+	if downtime <= 0 {
+		downtime = 10 * time.Minute
+	}
+	if session <= 0 {
+		return
+	}
+	for {
+		w.sleep(ctx, time.Duration(dice.ExpFloat64()*float64(session)))
+		if ctx.Err() != nil {
+			return
+		}
+		m.fail(false)
+		w.sleep(ctx, time.Duration(dice.ExpFloat64()*float64(downtime)))
+		m.mend(w.ctx)
+	}
+}

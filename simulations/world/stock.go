@@ -1,0 +1,229 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents"
+	"github.com/shoal-fabric/shoal/data"
+	"github.com/shoal-fabric/shoal/node"
+	"github.com/shoal-fabric/shoal/pubsub"
+	"github.com/shoal-fabric/shoal/pubsub/topic"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// dataset is one dataset of a family.
+type dataset struct {
+	family int
+	root   cid.Cid
+	parts  []shoal.Partition
+	copies int
+}
+
+// agent is one agent of a family.
+type agent struct {
+	family int
+	name   string
+	key    string
+	reads  int // which dataset, -1: none
+}
+
+// channel is one topic of a family.
+type channel struct {
+	family int
+	name   string
+	book   *book
+}
+
+// stock makes what exists when the load begins.
+func (w *world) stock(ctx context.Context) error {
+	dice := scenario.Dice(w.seed, "stock")
+	for f := range w.s.Data {
+		for i := range w.s.Data[f].Count {
+			if err := w.put(ctx, f, i, dice); err != nil {
+				return err
+			}
+			w.o.Progress(Progress{Phase: "data", Done: len(w.data)})
+		}
+	}
+	for f := range w.s.Agents {
+		for i := range w.s.Agents[f].Count {
+			if err := w.birth(ctx, f, i, dice); err != nil {
+				return err
+			}
+		}
+	}
+	for f := range w.s.Topics {
+		for i := range w.s.Topics[f].Count {
+			if err := w.air(ctx, f, i, dice); err != nil {
+				return err
+			}
+		}
+	}
+	w.sleep(ctx, settling)
+	return ctx.Err()
+}
+
+// again tries something until it works: a cluster that has just started may not be ready.
+func (w *world) again(ctx context.Context, what string, do func(n *node.Node) error) error {
+	end := time.Now().Add(patience)
+	for {
+		n := w.anyUp(nil)
+		if n == nil {
+			return shoal.E(shoal.Unavailable, what, "no node is up", "")
+		}
+		try, cancel := context.WithTimeout(ctx, patience)
+		err := do(n)
+		cancel()
+		if err == nil || ctx.Err() != nil || try.Err() == context.DeadlineExceeded || time.Now().After(end) {
+			return shoal.Wrap(shoal.Unavailable, what, err)
+		}
+		w.note("%s: %v", what, err)
+		w.sleep(ctx, 2*time.Second)
+	}
+}
+
+// put puts one dataset, from any node.
+func (w *world) put(ctx context.Context, f, i int, dice *rand.Rand) error {
+	d := &w.s.Data[f]
+	bytes := d.Size(w.seed, i)
+	name := fmt.Sprintf("%s-%d", d.Name, i)
+	file := filepath.Join(w.dir, name)
+	if err := os.WriteFile(file, noise(bytes, dice.Uint64()), 0o600); err != nil {
+		return shoal.Wrap(shoal.Internal, "dataset "+name, err)
+	}
+	defer os.Remove(file)
+	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), Split: shoal.SplitBytes}
+	if d.Class != "" {
+		o.Needs = fmt.Sprintf("labels.class == %q", d.Class)
+	}
+	return w.again(ctx, "put dataset "+name, func(n *node.Node) error {
+		res, err := n.Put(ctx, file, o)
+		if err != nil {
+			return err
+		}
+		w.data = append(w.data, &dataset{f, res.Manifest.Root, res.Manifest.Partitions, res.Manifest.Replicas})
+		return nil
+	})
+}
+
+// birth makes one agent.
+func (w *world) birth(ctx context.Context, f, i int, dice *rand.Rand) error {
+	a := &w.s.Agents[f]
+	it := &agent{family: f, name: fmt.Sprintf("%s-%d", a.Name, i), reads: -1}
+	if a.Reads != "" {
+		var of []int
+		for j, d := range w.data {
+			if w.s.Data[d.family].Name == a.Reads {
+				of = append(of, j)
+			}
+		}
+		if len(of) > 0 {
+			it.reads = of[dice.IntN(len(of))]
+		}
+	}
+	return w.again(ctx, "create agent "+it.name, func(n *node.Node) error {
+		c, err := n.Backstage().Create(ctx, agents.CreateOptions{Name: it.name, Code: agentCode, Replicas: a.Replicas})
+		if err == nil {
+			it.key = c.Key
+			_, err = n.CallAgent(ctx, c.Key, shoal.CallRequest{Method: "fill", Payload: strconv.AppendUint(nil, uint64(a.State), 10), Request: "fill"})
+		}
+		if err == nil {
+			w.agents = append(w.agents, it)
+		}
+		return err
+	})
+}
+
+// air makes one topic, and has nodes listen to it.
+func (w *world) air(ctx context.Context, f, i int, dice *rand.Rand) error {
+	t := &w.s.Topics[f]
+	it := &channel{family: f, name: fmt.Sprintf("%s-%d", t.Name, i), book: newBook(t.Durable)}
+	err := w.again(ctx, "create topic "+it.name, func(n *node.Node) error {
+		_, err := n.CreateTopic(ctx, it.name, topic.Definition{Durable: t.Durable}, 0)
+		if shoal.KindOf(err) == shoal.Exists && err != nil {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.topics = append(w.topics, it)
+	var ready sync.WaitGroup
+	for _, j := range dice.Perm(len(w.machines))[:min(t.Subscribers, len(w.machines))] {
+		ready.Add(1)
+		it.book.listener(j)
+		w.ends.Go(func() { w.listen(w.ctx, it, w.machines[j], sync.OnceFunc(ready.Done)) })
+	}
+	ready.Wait()
+	return ctx.Err()
+}
+
+// listen hears a topic on a machine whenever its node is up, until the run ends. ready is called once it does.
+func (w *world) listen(ctx context.Context, c *channel, m *machine, ready func()) {
+	defer ready()
+	from := uint64(0)
+	for ctx.Err() == nil {
+		n := m.live.Load()
+		if n == nil {
+			w.sleep(ctx, time.Second)
+			continue
+		}
+		err := w.hear(ctx, c, m, n, &from, ready)
+		if ctx.Err() == nil && m.live.Load() == n {
+			w.note("node %d hears no more of %s: %v", m.i, c.name, err)
+			w.sleep(ctx, time.Second)
+		}
+	}
+}
+
+// hear is one subscription. from is the offset that is next, of a durable topic.
+func (w *world) hear(ctx context.Context, c *channel, m *machine, n *node.Node, from *uint64, ready func()) error {
+	p, err := n.Topics()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // a node that loses its power tells nobody
+		select {
+		case <-w.gone(n):
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	s, err := p.Subscribe(ctx, c.name, pubsub.Start{From: *from})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	c.book.hears(m.i, true)
+	defer c.book.hears(m.i, false)
+	ready()
+	for {
+		e, err := s.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if e.Gap != nil {
+			c.book.gap(m.i)
+			continue
+		}
+		if e.Offset > 0 {
+			*from = e.Offset + 1
+		}
+		if late, ok := c.book.heard(m.i, e.Body, e.Offset); ok {
+			w.tally.delivered(late)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package world
+
+import (
+	"strings"
+	"time"
+
+	"github.com/shoal-fabric/shoal/simulations/report"
+)
+
+// kind says what a protocol's streams carry; "": calls of many kinds.
+func kind(protocol string) string {
+	for _, k := range [][2]string{
+		{"/stream/data.", report.ByData}, {"/bitswap", report.ByData}, {"/stream/code.", report.ByCode}, {"/stream/result.", report.ByResults},
+		{"/stream/agents.", report.ByAgents}, {"/stream/pubsub", report.ByTopics}, {"/stream/cast", report.ByTopics},
+		{"/meshsub", report.ByTopics}, {"/floodsub", report.ByTopics}, {"/gossip", report.ByTopics},
+		{"/kad/", report.ByDHT}, {"/door", report.ByMembers},
+	} {
+		if strings.Contains(protocol, k[0]) {
+			return k[1]
+		}
+	}
+	return report.ByOther
+}
+
+// traffic says how many bytes crossed links since the load began.
+func (w *world) traffic(r *report.Run) {
+	r.Bytes = map[string]uint64{}
+	for _, k := range report.Kinds {
+		r.Bytes[k] = 0
+	}
+	total := uint64(0)
+	for p, b := range w.tally.bytes {
+		was := w.tally.base[p]
+		n := b.Asked + b.Answered - was.Asked - was.Answered
+		r.Bytes[kind(p)] += n
+		total += n
+	}
+	f := r.Figures
+	if r.Simulated > 0 {
+		f["bytes_per_node_hour"] = float64(total) / float64(r.Nodes) / r.Simulated * 3600
+	}
+	if _, tasks := f["tasks"]; tasks {
+		f["moved_bytes"] = float64(r.Bytes[report.ByData] + r.Bytes[report.ByCode])
+	}
+}
+
+// upSince returns since when a machine has been up, zero if it is down.
+func (w *world) upSince(machine int) time.Time {
+	m := w.machines[machine]
+	n := m.live.Load()
+	if n == nil {
+		return time.Time{}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.lives[n]; l != nil {
+		return l.since
+	}
+	return time.Time{}
+}

@@ -1,0 +1,66 @@
+package world
+
+import (
+	"crypto/sha256"
+	"math/bits"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// bucket is how many peers a bucket of a routing table has room for.
+const bucket = 20
+
+// fill puts into each routing table what a node that has been around for long has there: of each distance, up to a bucket of
+// peers, drawn among all.
+func (w *world) fill() {
+	dice := scenario.Dice(w.seed, "tables")
+	for _, m := range w.machines {
+		peers, full := map[shoal.PeerID][]string{}, map[int]int{}
+		for _, j := range dice.Perm(len(w.machines)) {
+			o := w.machines[j]
+			d := common(m.place, o.place)
+			if o == m || full[d] >= bucket || o.class.NAT {
+				continue
+			}
+			full[d]++
+			peers[o.id] = []string{o.listen}
+		}
+		m.live.Load().Backstage().Fill(peers)
+	}
+}
+
+// place is where a peer stands in the key space.
+func place(p shoal.PeerID) [32]byte { return sha256.Sum256([]byte(peerOf(p))) }
+
+// peerOf is the peer's ID as libp2p has it.
+func peerOf(p shoal.PeerID) peer.ID {
+	id, err := peer.Decode(string(p))
+	if err != nil {
+		panic("world: " + err.Error()) // the world made it
+	}
+	return id
+}
+
+// common is how many bits two keys begin with alike.
+func common(a, b [32]byte) (n int) {
+	for i := range a {
+		if x := a[i] ^ b[i]; x != 0 {
+			return n + bits.LeadingZeros8(x)
+		}
+		n += 8
+	}
+	return n
+}
+
+// nearer reports whether a is nearer to key than b.
+func nearer(key, a, b [32]byte) bool {
+	for i := range key {
+		if x, y := a[i]^key[i], b[i]^key[i]; x != y {
+			return x < y
+		}
+	}
+	return false
+}
