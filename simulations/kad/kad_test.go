@@ -16,11 +16,8 @@ type flat struct {
 	way time.Duration
 }
 
-func (f flat) Way(a, b uint32) time.Duration {
-	if !f.s.Up(a) || !f.s.Up(b) {
-		return -1
-	}
-	return f.way
+func (f flat) Trips(a, b uint32, n int) (time.Duration, bool) {
+	return 2 * time.Duration(n) * f.way, f.s.Up(a) && f.s.Up(b)
 }
 
 func searcher(s *Space, t Tables) *Searcher {

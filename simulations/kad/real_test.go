@@ -35,8 +35,11 @@ const (
 // moment, and which of them kad-dht sees first is a matter of its goroutines.
 type uneven struct{ r *mrand.Rand }
 
-func (n uneven) Way(_, _ uint32) time.Duration {
-	return oneWay + time.Duration(float64(oneWay)*jitter*n.r.Float64())
+func (n uneven) Trips(_, _ uint32, trips int) (d time.Duration, ok bool) {
+	for range 2 * trips {
+		d += oneWay + time.Duration(float64(oneWay)*jitter*n.r.Float64())
+	}
+	return d, true
 }
 
 // patient is a host whose dials go on when nobody waits for them any more, as package dht has it (dht/reach.go).

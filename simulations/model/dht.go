@@ -94,13 +94,13 @@ func (d *dht) connect(a, b node) bool {
 // now is the time since the begin.
 func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
 
-// Way implements kad.Net, by places.
-func (d *dht) Way(a, b uint32) time.Duration {
-	from, to := d.nodeAt[a], d.nodeAt[b]
-	if !d.c.reach(from, to) {
-		return -1
+// Trips implements kad.Net, by places.
+func (d *dht) Trips(a, b uint32, n int) (time.Duration, bool) {
+	c, from, to := d.c, d.nodeAt[a], d.nodeAt[b]
+	if !c.reach(from, to) || len(c.churn.cuts) > 0 && !c.reach(to, from) {
+		return 0, false
 	}
-	return d.c.way(from, to)
+	return c.ways(from, to, n) + c.ways(to, from, n), true
 }
 
 // search does a lookup, and counts what crosses links for it. ask is the size of its request.
