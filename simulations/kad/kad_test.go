@@ -356,7 +356,7 @@ func TestSilentPeersArePassedOver(t *testing.T) {
 		t.Fatal("passed over before it failed")
 	}
 	for _, span := range []time.Duration{2, 4, 8, 16, 30, 30} {
-		s.failed(1, 2, now)
+		s.failed(1, 2, 3, now)
 		if !s.passed(1, 2, now+span*time.Second-1) || s.passed(1, 2, now+span*time.Second) || s.passed(2, 1, now) {
 			t.Fatalf("not passed over for %d s", span)
 		}
