@@ -80,6 +80,8 @@ type city struct {
 	machines *machines
 	data     *data
 	tasks    *tasks
+	agents   *agents
+	topics   *topics
 
 	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
 	// whether it found one; and to have a key announced.
@@ -105,7 +107,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
+	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildAgents, c.buildTopics, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
