@@ -71,6 +71,7 @@ func completeNames(root *cobra.Command, s *shell) {
 		"topic create --audience": oneOf(topic.Small, topic.Large),
 		"service call":            first(s.serviceNames), "service show": first(s.serviceNames), "service rm": first(s.serviceNames),
 		"service create --code": moduleNames, "service create --exec": s.execNames,
+		"sim run": first(scenarioNames), "sim sweep": first(scenarioNames), "sim show": first(scenarioNames), "sim replay": first(scenarioNames),
 		"run --data": s.datasetNames, "run --reduce": s.codeNames, "run --on": s.peerNames,
 	} {
 		words := strings.Fields(path)

@@ -12,6 +12,8 @@ const (
 
 	maxHolds = 32   // of one owner
 	allHolds = 4096 // of all
+
+	task = 1 << 48
 )
 
 // Holds are the places that offers keep for a moment, so that many who ask at once do not all hear that nobody else
@@ -19,13 +21,13 @@ const (
 // the holds of one owner and those of all are bounded. Not safe for concurrent use.
 type Holds struct {
 	by  map[shoal.PeerID][]hold
-	sum float64
+	sum uint64 // of parts: whole numbers, so that the order in which they come and go decides nothing
 	n   int
 }
 
 type hold struct {
 	until time.Time
-	part  float64
+	part  uint64 // of a task, in units of 1/task
 }
 
 // Add keeps a place for an owner that asked so many peers.
@@ -37,7 +39,7 @@ func (h *Holds) Add(owner shoal.PeerID, asked int, now time.Time) {
 	if h.by == nil {
 		h.by = map[shoal.PeerID][]hold{}
 	}
-	part := 1 / float64(max(asked, 1))
+	part := task / uint64(max(asked, 1))
 	h.by[owner] = append(h.by[owner], hold{now.Add(HoldFor), part})
 	h.sum += part
 	h.n++
@@ -61,7 +63,7 @@ func (h *Holds) Others(owner shoal.PeerID, now time.Time) float64 {
 	for _, x := range h.by[owner] {
 		sum -= x.part
 	}
-	return max(sum, 0)
+	return float64(sum) / task
 }
 
 // drop ends the first n holds of an owner.
@@ -70,9 +72,7 @@ func (h *Holds) drop(owner shoal.PeerID, n int) {
 	for _, x := range list[:n] {
 		h.sum -= x.part
 	}
-	if h.n -= n; h.n == 0 {
-		h.sum = 0 // whatever rounding left
-	}
+	h.n -= n
 	if h.by[owner] = list[n:]; len(list) == n {
 		delete(h.by, owner)
 	}

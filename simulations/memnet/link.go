@@ -9,7 +9,7 @@ const piece = 16 << 10
 type link struct {
 	rate  float64 // bytes a second; 0: no limit
 	free  int64   // when it is done with the packet that it serves
-	ring  queue[*half]
+	ring  queue[*lane]
 	armed bool
 	begin func(p *packet, now int64, takes time.Duration) // service of a packet begins
 }
@@ -21,14 +21,21 @@ func (l *link) takes(p *packet) time.Duration {
 	return time.Duration(float64(len(p.data)) / l.rate * 1e9)
 }
 
-// offer serves a packet now, if nothing is before it, or when its turn comes. q is the half's queue at this link.
-func (l *link) offer(n *Net, q *queue[*packet], p *packet, now int64) {
-	if q.len() == 0 && (len(p.data) == 0 || l.rate <= 0 || l.free <= now && l.ring.len() == 0) {
+// lane is a half of a stream at a link: what it has waiting there, and how many bytes it may still send in this turn.
+type lane struct {
+	queue[*packet]
+	left int
+}
+
+// offer serves a packet now, if nothing is before it, or when its turn comes.
+func (l *link) offer(n *Net, at *lane, p *packet, now int64) {
+	if at.len() == 0 && (len(p.data) == 0 || l.rate <= 0 || l.free <= now && l.ring.len() == 0) {
 		l.serve(p, now)
 		return
 	}
-	if q.push(p); q.len() == 1 {
-		l.ring.push(p.half)
+	if at.push(p); at.len() == 1 {
+		at.left = piece
+		l.ring.push(at)
 	}
 	l.arm(n)
 }
@@ -52,17 +59,19 @@ func (l *link) arm(n *Net) {
 func (l *link) fire(n *Net, now int64) {
 	l.armed = false
 	for l.ring.len() > 0 && l.free <= now {
-		h := l.ring.pop()
-		q := &h.up
-		if l == &h.to.node.down {
-			q = &h.down
+		at := *l.ring.front()
+		if at.len() == 0 { // it was reset
+			l.ring.pop()
+			continue
 		}
-		if q.len() == 0 {
-			continue // it was reset
+		p := at.pop()
+		at.left -= len(p.data)
+		if at.len() == 0 || at.left <= 0 {
+			l.ring.pop()
 		}
-		p := q.pop()
-		if q.len() > 0 {
-			l.ring.push(h)
+		if at.len() > 0 && at.left <= 0 {
+			at.left += piece
+			l.ring.push(at)
 		}
 		l.serve(p, now)
 	}
@@ -115,7 +124,7 @@ func (n *Net) fly(p *packet, now int64) {
 	w := &p.to.other.out
 	first := now + int64(n.travel(w.lat(), w.rtt, w.loss))
 	h := p.half
-	if h == nil || p.kind == credit || p.kind == reset {
+	if p.kind == hangup || p.kind == credit {
 		if p.kind == hangup { // what was sent before comes before
 			first = max(first, w.last)
 		}

@@ -34,12 +34,11 @@ type stream struct {
 type half struct {
 	pair     *pair
 	from, to *end
-	up, down queue[*packet] // at the sender's and the receiver's link
-	first    int64          // when the first byte of the last packet comes to the receiver's link
-	whole    int64          // when the last packet is there
+	up, down lane  // at the sender's and the receiver's link
+	first    int64 // when the first byte of the last packet comes to the receiver's link
+	whole    int64 // when the last packet is there
 
-	under  int // bytes that the writer may not reuse yet: written and not known to be read
-	wrote  bool
+	under  int   // bytes written and not known to be read
 	werr   error // writing is over
 	wlimit time.Time
 	writer waiter
@@ -197,7 +196,7 @@ func (s *stream) fail(why error) {
 	if s.out.werr == nil {
 		s.out.werr = why
 	}
-	s.in.inbox, s.out.up = queue[[]byte]{}, queue[*packet]{}
+	s.in.inbox, s.out.up = queue[[]byte]{}, lane{}
 	s.in.reader.wake()
 	s.out.writer.wake()
 }

@@ -72,7 +72,23 @@ type city struct {
 	class  []uint8 // by node: index into s.Classes
 	region []uint8 // by node: index into s.Regions
 
+	life []uint16 // by node: how often it lost its power
+
+	links    *links
+	churn    *churn
+	dht      *dht
+	machines *machines
+	data     *data
+	tasks    *tasks
+
+	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
+	// whether it found one; and to have a key announced.
+	find    func(from node, key uint64) (heard, whole time.Duration, ok bool)
+	provide func(n node, key uint64)
+	reach   func(from, to node) bool // what is sent arrives
+
 	onUp, onDown []func(node)        // districts that want to know
+	onWipe       []func(node)        // the disk is gone, as well
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures
 	bytes        map[string]*uint64  // that crossed links, by kind
@@ -89,7 +105,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{} { // districts, in this order: kinds of events are numbered by it
+	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -120,7 +136,7 @@ func (c *city) settle() {
 					g++
 				}
 			}
-			c.up, c.class, c.region = append(c.up, true), append(c.class, uint8(i)), append(c.region, g)
+			c.up, c.class, c.region, c.life = append(c.up, true), append(c.class, uint8(i)), append(c.region, g), append(c.life, 0)
 		}
 	}
 }
@@ -134,9 +150,19 @@ func (c *city) way(a, b node) time.Duration {
 	if a == b {
 		return 0
 	}
-	d := c.s.Latency[c.region[a]][c.region[b]]
+	x, y := c.region[a], c.region[b]
+	d := c.s.Latency[x][y]
+	if len(c.churn.slow) > 0 {
+		d = time.Duration(float64(d) * c.churn.delay(a, b))
+	}
+	wait := d
 	if c.s.Jitter > 0 {
 		d += time.Duration(c.dice.Float64() * c.s.Jitter * float64(d))
+	}
+	if len(c.s.Loss) > 0 && c.s.Loss[x][y] > 0 {
+		for c.dice.Float64() < c.s.Loss[x][y] {
+			d += max(200*time.Millisecond, 2*(wait+c.s.Latency[y][x])) // sent again, as package memnet does
+		}
 	}
 	return d
 }
@@ -150,8 +176,20 @@ func (c *city) set(n node, up bool) {
 	list := c.onDown
 	if up {
 		list = c.onUp
+	} else {
+		c.life[n]++
 	}
 	for _, f := range list {
+		f(n)
+	}
+}
+
+// lives tells one stay of a node from another: what was begun in an earlier one is gone.
+func (c *city) lives(n node) uint16 { return c.life[n] }
+
+// wipe takes a node's disk away.
+func (c *city) wipe(n node) {
+	for _, f := range c.onWipe {
 		f(n)
 	}
 }

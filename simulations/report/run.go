@@ -5,13 +5,28 @@ import "github.com/shoal-fabric/shoal/scheduler/cost"
 
 // Result is what 'sim run' writes: all runs of one scenario.
 type Result struct {
-	Scenario string  `json:"scenario"` // its name
-	Sum      string  `json:"scenario_sha256"`
-	Version  string  `json:"version"` // of Shoal
-	Nodes    int     `json:"nodes"`
-	Runs     []Run   `json:"runs"`
-	Unmet    []Unmet `json:"unmet,omitempty"` // expectations
-	Cut      bool    `json:"cut,omitempty"`   // it was interrupted: runs may be missing, the last ones end early
+	Scenario string   `json:"scenario"` // its name
+	Sum      string   `json:"scenario_sha256"`
+	Version  string   `json:"version"` // of Shoal
+	About    string   `json:"about,omitempty"`
+	Nodes    int      `json:"nodes"`
+	File     string   `json:"file"`                // where the scenario was read from, or the name of a ready one
+	Scaled   int      `json:"scaled_to,omitempty"` // nodes asked for in place of the file\'s
+	Set      []string `json:"set,omitempty"`       // values in place of the file\'s: PATH=VALUE
+	Duration float64  `json:"duration_s"`          // of the load, simulated
+	Runs     []Run    `json:"runs"`
+	Expect   []string `json:"expect,omitempty"` // as the scenario has them
+	Faults   []Shade  `json:"faults,omitempty"`
+	Skipped  int      `json:"skipped_rows,omitempty"` // broken rows of traces that were left out
+	Unmet    []Unmet  `json:"unmet,omitempty"`        // expectations
+	Cut      bool     `json:"cut,omitempty"`          // it was interrupted: runs may be missing, the last ones end early
+}
+
+// Shade is a time in which something was wrong.
+type Shade struct {
+	From float64 `json:"from_s"`
+	To   float64 `json:"to_s"`
+	What string  `json:"what"`
 }
 
 // Storeys.
@@ -42,7 +57,9 @@ type Run struct {
 	Cut     bool                `json:"cut,omitempty"`
 }
 
-// Point is a value over simulated time. Series that have percentiles are several: "lookup_ms_p50", "lookup_ms_p99".
+// Point is a value over simulated time. Series that have percentiles are several: "lookup_ms_p50", "lookup_ms_p99". Those that
+// have a plot of their own are those of the times among the figures (with _p50 and _p99), and availability, locality, queue, gpu_use, and up,
+// the part of the nodes that are up.
 type Point struct {
 	At    float64 `json:"t"` // seconds since the load began: the middle of the time it speaks of
 	Value float64 `json:"v"`
@@ -62,6 +79,7 @@ type Unmet struct {
 	Policy cost.Policy `json:"policy"`
 	Seed   uint64      `json:"seed"`
 	Value  float64     `json:"value"`
+	Absent bool        `json:"absent,omitempty"` // the run has no such figure
 }
 
 // Kinds of bytes that cross links: payload and frame headers. The transport's own (TLS, yamux, TCP, IP) are not counted, in

@@ -1,0 +1,270 @@
+// Package actors keeps agents in a simulation: around the state machines that production runs (agents/group, agents/turn,
+// agents/keepers) it does what the room agents does around them, on the clock, the links and the disks of a World. An agent costs
+// nothing until somebody calls it; its groups leave memory when it rests, as on a node.
+//
+// All of it belongs to one goroutine.
+package actors
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/group"
+	"github.com/shoal-fabric/shoal/agents/turn"
+)
+
+// Node is a machine of the world.
+type Node = uint32
+
+// World is where agents live. What it calls back it does on the same goroutine, never from within the call itself.
+type World interface {
+	Now() time.Duration
+	After(d time.Duration, f func())
+	Up(n Node) bool
+	Life(n Node) uint64                                 // how often the node has started, from 1; greater with each start
+	Born(n Node) time.Duration                          // when it did so last
+	Post(from, to Node, bytes int, f func())            // calls f when a message arrives, if it does
+	Sync(n Node, f func())                              // calls f after an fsync, unless the node loses its power before
+	Carry(from, to Node, bytes uint64, f func(ok bool)) // moves a state
+	Spare(a *Agent, not []Node) (Node, bool)            // a node that may become a keeper
+	Free(not []Node) int                                // how many there are
+	Peer(n Node) shoal.PeerID                           // its name
+	Node(p shoal.PeerID) Node                           // the inverse
+	Gone(n Node) bool                                   // it has been away for Replace or longer
+	Rate(from, to Node) float64                         // bytes a second, as measured
+	Dice(n int64) int64                                 // from [0, n)
+	Count(leaf string)                                  // a call of production's leaf
+	Beats(from, to Node, lasted time.Duration)          // signs of life went one way for so long
+	Moved(a *Agent, to Node)                            // an agent moved by itself
+	Broken(invariant string)                            // what must never be, was
+}
+
+// The defaults of the room agents.
+const (
+	Lease   = 1500 * time.Millisecond
+	Beat    = 300 * time.Millisecond
+	Suspect = 1500 * time.Millisecond
+	Idle    = 30 * time.Second
+	Replace = time.Minute
+
+	Patience  = 2 * time.Second // that a call waits at a keeper for a leader
+	movePause = 20 * time.Millisecond
+	moveTime  = 30 * time.Second
+	tend      = time.Second
+	logLeast  = 64  // entries that are kept for those who are a little behind
+	logMost   = 256 // after which the log is truncated; there it is 1,024, or a MiB
+	postHead  = 40  // bytes around a group's message: the agent's key, and two lengths (agents/post.go)
+)
+
+// Troupe is all agents.
+type Troupe struct {
+	w      World
+	agents map[uint32]*Agent
+	at     map[Node][]*member // that have a state there, or had when they were last looked for
+	stores map[Node]int       // disks that a node has lost
+}
+
+// New returns agents that live in w.
+func New(w World) *Troupe {
+	return &Troupe{w: w, agents: map[uint32]*Agent{}, at: map[Node][]*member{}, stores: map[Node]int{}}
+}
+
+// Agent is one agent.
+type Agent struct {
+	ID       uint32
+	Bytes    uint64 // of its state, besides what its turns write here
+	Wanted   int    // keepers
+	Pull     *Pull  // what it has paid for distance; nil: nothing since it lives where it does
+	t        *Troupe
+	members  []*member
+	acked    uint64 // turns that somebody was told of
+	log      [128]entry
+	caring   bool
+	moving   bool
+	idling   bool
+	lastLead Node
+}
+
+// entry is what was applied at an index of an agent's log: the same everywhere.
+type entry struct {
+	index, sum uint64
+}
+
+// Agent returns an agent, which is born if it was never called: on these nodes, the first of which rather leads.
+func (t *Troupe) Agent(id uint32, born func() (keepers []Node, bytes uint64)) *Agent {
+	a := t.agents[id]
+	if a != nil {
+		return a
+	}
+	nodes, bytes := born()
+	a = &Agent{ID: id, Bytes: bytes, Wanted: len(nodes), t: t}
+	t.agents[id] = a
+	ks := make([]group.Keeper, len(nodes))
+	for i, n := range nodes {
+		ks[i] = t.keeper(n)
+	}
+	for i, n := range nodes {
+		t.add(a, n, uint64(i)+1, group.Birth(ks), nil)
+	}
+	return a
+}
+
+// Known returns an agent that was called before, or nil.
+func (t *Troupe) Known(id uint32) *Agent { return t.agents[id] }
+
+// Awake counts the groups in memory; for tests.
+func (t *Troupe) Awake() (n int) {
+	for _, a := range t.agents {
+		for _, m := range a.members {
+			if m.g != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (t *Troupe) keeper(n Node) group.Keeper {
+	return group.Keeper{Peer: t.w.Peer(n), Store: fmt.Sprintf("%d.%d", n, t.stores[n])}
+}
+
+// add makes a member of a state that is on a node's disk.
+func (t *Troupe) add(a *Agent, n Node, self uint64, s group.Stored, kv map[string][]byte) *member {
+	m := &member{a: a, t: t, n: n, self: self, stored: s, kv: view(kv)}
+	if m.kv == nil {
+		m.kv = view{}
+	}
+	a.members = append(a.members, m)
+	t.at[n] = append(t.at[n], m)
+	return m
+}
+
+func (a *Agent) member(n Node) *member {
+	for _, m := range a.members {
+		if m.n == n {
+			return m
+		}
+	}
+	return nil
+}
+
+// forget drops a member whose disk has nothing of the agent any more.
+func (t *Troupe) forget(m *member) {
+	drop := func(list []*member) []*member { return slices.DeleteFunc(list, func(x *member) bool { return x == m }) }
+	m.a.members, t.at[m.n] = drop(m.a.members), drop(t.at[m.n])
+	if len(t.at[m.n]) == 0 {
+		delete(t.at, m.n)
+	}
+}
+
+// Keepers lists the nodes that keep an agent, as one of them knows it.
+func (a *Agent) Keepers() (list []Node) {
+	for _, m := range a.members {
+		list = append(list, m.n)
+	}
+	return list
+}
+
+// Leader returns where an agent lives; false: nobody leads it.
+func (a *Agent) Leader() (Node, bool) {
+	for _, m := range a.members {
+		if m.open {
+			return m.n, true
+		}
+	}
+	return 0, false
+}
+
+// Down: a node has lost its power, and with it what its disk had not synced. Those who share agents in use with it suspect it
+// in time.
+func (t *Troupe) Down(n Node) {
+	for _, m := range t.at[n] {
+		m.crash()
+	}
+	life := t.w.Life(n)
+	// It is missed once no answer came for Suspect, which is looked at every Beat.
+	t.w.After(Suspect+time.Duration(t.w.Dice(int64(Beat))), func() {
+		if !t.w.Up(n) && t.w.Life(n) == life {
+			t.tell(n, func(g *group.Group, now group.Instant) { g.Suspect(now, t.w.Peer(n)) })
+		}
+	})
+	t.w.After(Suspect+Replace+time.Duration(t.w.Dice(int64(tend))), func() {
+		if !t.w.Up(n) && t.w.Life(n) == life {
+			t.Missed(n, false)
+		}
+	})
+}
+
+// Started: a node is back, with its disk.
+func (t *Troupe) Started(n Node) {
+	life := t.w.Life(n)
+	t.w.After(time.Duration(t.w.Dice(int64(Beat))), func() {
+		if t.w.Up(n) && t.w.Life(n) == life {
+			t.tell(n, func(g *group.Group, now group.Instant) { g.Alive(now, t.w.Peer(n), life) })
+		}
+	})
+}
+
+// tell has all groups in memory elsewhere, that share an agent with a node, handle an event.
+func (t *Troupe) tell(n Node, f func(g *group.Group, now group.Instant)) {
+	for _, m := range slices.Clone(t.at[n]) {
+		for _, o := range slices.Clone(m.a.members) {
+			if o.n != n && o.g != nil {
+				t.w.Count("group")
+				o.event(f)
+			}
+		}
+	}
+}
+
+// Wiped: the disk of a node that is down is gone.
+func (t *Troupe) Wiped(n Node) {
+	for _, m := range slices.Clone(t.at[n]) {
+		t.forget(m)
+	}
+	t.stores[n]++
+}
+
+// Missed: a node has been away for so long that its places are given to others: in the agents that are awake, or in all that
+// it keeps, which wake for that.
+func (t *Troupe) Missed(n Node, all bool) {
+	for _, m := range slices.Clone(t.at[n]) {
+		awake := slices.ContainsFunc(m.a.members, func(o *member) bool { return o.g != nil && t.w.Up(o.n) })
+		if !awake && all {
+			for _, o := range m.a.members {
+				if t.w.Up(o.n) && o.load() {
+					o.event(func(g *group.Group, now group.Instant) { _ = g.Campaign(now) })
+					awake = true
+					break
+				}
+			}
+		}
+		if awake {
+			m.a.care()
+		}
+	}
+}
+
+// view is an agent's applied state.
+type view map[string][]byte
+
+// Get implements turn.View.
+func (v view) Get(key []byte) ([]byte, bool, error) {
+	b, ok := v[string(key)]
+	return b, ok, nil
+}
+
+// Scan implements turn.View.
+func (v view) Scan(low, high []byte) iter.Seq2[[]byte, turn.Cell] {
+	return func(yield func([]byte, turn.Cell) bool) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if k >= string(low) && (high == nil || k < string(high)) && !yield([]byte(k), turn.Cell{Value: v[k]}) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,602 @@
+package memnet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/core/transport"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// joined is a connection and the network that it is of.
+type joined struct {
+	n          *Net
+	ma, mb     member
+	a, b       transport.CapableConn // a dialed
+	addr       ma.Multiaddr
+	listener   transport.Listener
+	toA, fromA Place
+}
+
+func join(t *testing.T, cfg Config, from, to Place) *joined {
+	t.Helper()
+	n := New(cfg)
+	j := &joined{n: n, ma: n.member(t, from), mb: n.member(t, to)}
+	var err error
+	if j.listener, err = j.mb.Listen(ma.StringCast(Address(1))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = j.ma.Listen(ma.StringCast(Address(0))); err != nil {
+		t.Fatal(err)
+	}
+	j.addr = j.listener.Multiaddr()
+	j.a, j.b = j.dial(t, j.ma)
+	return j
+}
+
+// dial connects from to mb.
+func (j *joined) dial(t *testing.T, from member) (near, far transport.CapableConn) {
+	t.Helper()
+	near, err := from.Dial(t.Context(), j.addr, j.mb.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if far, err = j.listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
+// stream opens one from near and has far accept it, with a byte that was said.
+func stream1(t *testing.T, near, far transport.CapableConn) (a, b network.MuxedStream) {
+	t.Helper()
+	a, err := near.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, a, "!")
+	if b, err = far.AcceptStream(); err != nil {
+		t.Fatal(err)
+	}
+	read(t, b, "!")
+	return a, b
+}
+
+func write(t *testing.T, s network.MuxedStream, what string) {
+	t.Helper()
+	if n, err := s.Write([]byte(what)); err != nil || n != len(what) {
+		t.Fatalf("wrote %d of %d: %v", n, len(what), err)
+	}
+}
+
+func read(t *testing.T, s network.MuxedStream, want string) {
+	t.Helper()
+	b := make([]byte, len(want))
+	if _, err := io.ReadFull(s, b); err != nil || string(b) != want {
+		t.Fatalf("%q instead of %q: %v", b, want, err)
+	}
+}
+
+// took reports how long f takes, which must be want.
+func took(t *testing.T, what string, want time.Duration, f func()) {
+	t.Helper()
+	begin := time.Now()
+	f()
+	if d := time.Since(begin); d != want {
+		t.Errorf("%s took %v, not %v", what, d, want)
+	}
+}
+
+func (j *joined) close() {
+	j.a.Close()
+	j.b.Close()
+	j.listener.Close()
+}
+
+func TestLatencyIsExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		there, back := 12345678*time.Nanosecond, 7654321*time.Nanosecond
+		j := join(t, Config{Latency: func(a, b int) time.Duration {
+			return []time.Duration{there, back}[a]
+		}}, Place{Region: 0}, Place{Region: 1})
+		defer j.close()
+		a, b := stream1(t, j.a, j.b)
+		took(t, "there", there, func() { write(t, a, "x"); read(t, b, "x") })
+		took(t, "back", back, func() { write(t, b, "y"); read(t, a, "y") })
+		j.n.Slow(func(a, b peer.ID) float64 {
+			if a == j.ma.id {
+				return 3
+			}
+			return 1
+		})
+		took(t, "slowed", 3*there, func() { write(t, a, "x"); read(t, b, "x") })
+		took(t, "back", back, func() { write(t, b, "y"); read(t, a, "y") })
+		j.n.Slow(nil)
+		took(t, "a dial", HandshakeTrips*(there+back), func() {
+			c, err := j.ma.Dial(t.Context(), j.addr, j.mb.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		})
+		took(t, "a hangup", there, func() {
+			j.a.Close()
+			if _, err := b.Read(make([]byte, 1)); !errors.Is(err, network.ErrReset) {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// However late packets are, a stream's bytes stay in order; between streams they may pass one another.
+func TestOrderUnderJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := join(t, Config{Latency: same(10 * time.Millisecond), Jitter: 3, Loss: func(int, int) float64 { return 0.05 }}, Place{}, Place{Down: 1e6})
+		defer j.close()
+		a, b := stream1(t, j.a, j.b)
+		begin, last := time.Now(), time.Duration(0)
+		var want []byte
+		go func() {
+			for i := range 2000 {
+				_, _ = a.Write([]byte{byte(i), byte(i >> 8)})
+				time.Sleep(time.Millisecond)
+			}
+			a.CloseWrite()
+		}()
+		for i := range 2000 {
+			want = append(want, byte(i), byte(i>>8))
+		}
+		got, err := io.ReadAll(b)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes, in order: %v; %v", len(got), bytes.Equal(got, want), err)
+		}
+		if last = time.Since(begin); last < 2*time.Second || last > 4*time.Second {
+			t.Errorf("took %v", last)
+		}
+		passed := false
+		for range 100 {
+			var sent [2]network.MuxedStream
+			for i := range sent {
+				sent[i], _ = j.a.OpenStream(t.Context())
+				write(t, sent[i], string(rune('0'+i)))
+			}
+			for i := range sent {
+				s, err := j.b.AcceptStream()
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := make([]byte, 1)
+				if _, err := s.Read(first); err != nil {
+					t.Fatal(err)
+				}
+				passed = passed || i == 0 && first[0] == '1'
+				s.Close()
+			}
+			sent[0].Close()
+			sent[1].Close()
+		}
+		if !passed {
+			t.Error("streams wait for one another")
+		}
+	})
+}
+
+// A loss is a delay: of the retransmission time, and as often as it should.
+func TestLossDelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lat, p = 20 * time.Millisecond, 0.2
+		j := join(t, Config{Latency: same(lat), Loss: func(int, int) float64 { return p }, Seed: 7}, Place{}, Place{})
+		defer j.close()
+		a, b := stream1(t, j.a, j.b)
+		late, all := 0, 2000
+		for range all {
+			begin := time.Now()
+			write(t, a, "x")
+			read(t, b, "x")
+			d := time.Since(begin) - lat
+			if d%(200*time.Millisecond) != 0 {
+				t.Fatalf("late by %v", d)
+			}
+			late += int(d / (200 * time.Millisecond))
+		}
+		if mean, want := float64(late)/float64(all), p/(1-p); math.Abs(mean-want) > 0.05 {
+			t.Errorf("%.3f losses a packet, %.3f are due", mean, want)
+		}
+	})
+}
+
+func TestDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := join(t, Config{Latency: same(time.Millisecond)}, Place{}, Place{})
+		defer j.close()
+		a, b := stream1(t, j.a, j.b)
+		b.SetReadDeadline(time.Now().Add(time.Second))
+		took(t, "a read", time.Second, func() {
+			if _, err := b.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error(err)
+			}
+		})
+		b.SetReadDeadline(time.Time{})
+		took(t, "a read that is called off", time.Minute, func() {
+			time.AfterFunc(time.Minute, func() { b.SetReadDeadline(time.Now()) })
+			if _, err := b.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error(err)
+			}
+		})
+		b.SetReadDeadline(time.Now().Add(time.Minute)) // the other way about: what comes in time is read
+		took(t, "a read", time.Second+time.Millisecond, func() {
+			time.AfterFunc(time.Second, func() { _, _ = a.Write([]byte("z")) })
+			read(t, b, "z")
+		})
+		a.SetWriteDeadline(time.Now().Add(time.Second))
+		took(t, "a write", time.Second, func() {
+			n, err := a.Write(make([]byte, window+1))
+			if !errors.Is(err, os.ErrDeadlineExceeded) || n != window-2 { // two are not credited yet
+				t.Error(n, err)
+			}
+		})
+		a.SetDeadline(time.Time{})
+	})
+}
+
+func TestResetsAndHalfCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lat = 5 * time.Millisecond
+		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
+		defer j.close()
+		buf := make([]byte, 8)
+
+		a, b := stream1(t, j.a, j.b) // half closes
+		write(t, a, "last words")
+		a.CloseWrite()
+		if got, err := io.ReadAll(b); string(got) != "last words" || err != nil {
+			t.Error(string(got), err)
+		}
+		if _, err := a.Write(buf); err == nil {
+			t.Error("written after the close")
+		}
+		write(t, b, "an answer")
+		read(t, a, "an answer")
+		a.CloseRead()
+		if _, err := a.Read(buf); err == nil || errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		a.Close()
+		b.Close()
+
+		a, b = stream1(t, j.a, j.b) // a reset
+		write(t, b, "never read")
+		took(t, "a reset", lat, func() {
+			a.ResetWithError(77)
+			var e *network.StreamError
+			if _, err := b.Read(buf); !errors.As(err, &e) || e.ErrorCode != 77 || !e.Remote || !errors.Is(err, network.ErrReset) {
+				t.Error(err)
+			}
+		})
+		for _, s := range []network.MuxedStream{a, b} {
+			if _, err := s.Write(buf); !errors.Is(err, network.ErrReset) {
+				t.Error(err)
+			}
+		}
+		if _, err := a.Read(buf); !errors.Is(err, network.ErrReset) {
+			t.Error(err)
+		}
+
+		a, b = stream1(t, j.a, j.b) // a reset after all was said changes nothing
+		write(t, a, "done")
+		a.Close()
+		a.Reset()
+		if got, err := io.ReadAll(b); string(got) != "done" || err != nil {
+			t.Error(string(got), err)
+		}
+
+		a, _ = stream1(t, j.a, j.b) // those who wait are woken
+		go func() { time.Sleep(time.Second); a.Reset() }()
+		took(t, "a read", time.Second, func() {
+			if _, err := a.Read(buf); !errors.Is(err, network.ErrReset) {
+				t.Error(err)
+			}
+		})
+		a, _ = stream1(t, j.a, j.b)
+		go func() { time.Sleep(time.Second); j.b.Close() }()
+		took(t, "a read", time.Second+lat, func() {
+			if _, err := a.Read(buf); !errors.Is(err, network.ErrReset) {
+				t.Error(err)
+			}
+		})
+		if _, err := j.a.OpenStream(context.Background()); err == nil || !j.a.IsClosed() {
+			t.Error("the connection is open")
+		}
+		if _, err := j.a.AcceptStream(); err == nil {
+			t.Error("the connection is open")
+		}
+	})
+}
+
+// A writer waits while nobody reads, and no longer.
+func TestBackpressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lat = time.Millisecond
+		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
+		defer j.close()
+		a, b := stream1(t, j.a, j.b)
+		write(t, a, string(make([]byte, window-1))) // the first byte is not credited yet
+		done := false
+		go func() {
+			_, _ = a.Write(make([]byte, window/2))
+			done = true
+		}()
+		time.Sleep(time.Hour)
+		if done {
+			t.Fatal("more than the window was written")
+		}
+		read(t, b, string(make([]byte, window/2-2)))
+		time.Sleep(time.Second)
+		if done {
+			t.Fatal("written before there was room")
+		}
+		read(t, b, "\x00")
+		time.Sleep(lat)
+		synctest.Wait()
+		if !done {
+			t.Fatal("not written though there is room")
+		}
+	})
+}
+
+// rates reads from streams for a second, and returns what came on each, in bytes a second.
+func rates(t *testing.T, streams ...network.MuxedStream) []float64 {
+	t.Helper()
+	counts := make([]atomic.Int64, len(streams))
+	for i, s := range streams {
+		go func() {
+			b := make([]byte, 4096)
+			for {
+				n, err := s.Read(b)
+				if counts[i].Add(int64(n)); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	time.Sleep(time.Second) // until it flows
+	synctest.Wait()
+	out := make([]float64, len(streams))
+	for i := range out {
+		out[i] = -float64(counts[i].Load())
+	}
+	time.Sleep(time.Second)
+	synctest.Wait()
+	for i := range out {
+		out[i] += float64(counts[i].Load())
+	}
+	return out
+}
+
+func pour(s network.MuxedStream, piece int) {
+	for b := make([]byte, piece); ; {
+		if _, err := s.Write(b); err != nil {
+			return
+		}
+	}
+}
+
+func near(t *testing.T, what string, got, want float64) {
+	t.Helper()
+	if math.Abs(got-want) > 0.05*want {
+		t.Errorf("%s: %.0f bytes a second, %.0f are due", what, got, want)
+	}
+}
+
+func TestBandwidth(t *testing.T) {
+	const mb = 1e6
+	cfg := Config{Latency: same(20 * time.Millisecond)}
+	bubble := func(name string, from, to Place, f func(t *testing.T, j *joined)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := join(t, cfg, from, to)
+				f(t, j)
+				j.close()
+			})
+		})
+	}
+	bubble("one packet", Place{Up: mb}, Place{Down: 2 * mb}, func(t *testing.T, j *joined) {
+		a, b := stream1(t, j.a, j.b)
+		time.Sleep(time.Second)
+		took(t, "1000 bytes", 21*time.Millisecond, func() { write(t, a, string(make([]byte, 1000))); read(t, b, string(make([]byte, 1000))) })
+		took(t, "1000 bytes back", 20*time.Millisecond, func() { write(t, b, string(make([]byte, 1000))); read(t, a, string(make([]byte, 1000))) })
+	})
+	bubble("the receiver is slower", Place{Up: 2 * mb}, Place{Down: mb}, func(t *testing.T, j *joined) {
+		a, b := stream1(t, j.a, j.b)
+		time.Sleep(time.Second)
+		took(t, "1 MB", 1020*time.Millisecond, func() { write(t, a, string(make([]byte, mb))); read(t, b, string(make([]byte, mb))) })
+	})
+	bubble("two streams, one link", Place{Up: mb}, Place{}, func(t *testing.T, j *joined) {
+		a1, b1 := stream1(t, j.a, j.b)
+		a2, b2 := stream1(t, j.a, j.b)
+		go pour(a1, 100000)
+		go pour(a2, 1<<20)
+		r := rates(t, b1, b2)
+		near(t, "one", r[0], mb/2)
+		near(t, "the other", r[1], mb/2)
+	})
+	bubble("two senders, one receiver", Place{Up: 5 * mb}, Place{Down: mb}, func(t *testing.T, j *joined) {
+		c := j.n.member(t, Place{Up: 3 * mb})
+		cn, cf := j.dial(t, c)
+		a1, b1 := stream1(t, j.a, j.b)
+		a2, b2 := stream1(t, cn, cf)
+		go pour(a1, 1<<20)
+		go pour(a2, 1<<20)
+		r := rates(t, b1, b2)
+		near(t, "one", r[0], mb/2)
+		near(t, "the other", r[1], mb/2)
+		cn.Close()
+		cf.Close()
+	})
+	bubble("one who cannot take his share", Place{Up: 5 * mb}, Place{Down: mb}, func(t *testing.T, j *joined) {
+		c := j.n.member(t, Place{Up: mb / 4})
+		cn, cf := j.dial(t, c)
+		a1, b1 := stream1(t, j.a, j.b)
+		a2, b2 := stream1(t, cn, cf)
+		go pour(a1, 1<<20)
+		go pour(a2, 1<<20)
+		r := rates(t, b1, b2)
+		near(t, "the fast one", r[0], mb*3/4)
+		near(t, "the slow one", r[1], mb/4)
+		cn.Close()
+		cf.Close()
+	})
+	bubble("a word amid a flood", Place{Up: mb}, Place{Down: mb}, func(t *testing.T, j *joined) {
+		a1, b1 := stream1(t, j.a, j.b)
+		a2, b2 := stream1(t, j.a, j.b)
+		go pour(a1, 1<<20)
+		go rates(t, b1)
+		time.Sleep(2 * time.Second)
+		begin := time.Now()
+		write(t, a2, "word")
+		read(t, b2, "word")
+		if d := time.Since(begin); d > 20*time.Millisecond+5*piece*time.Second/mb {
+			t.Errorf("a word waited %v behind another stream", d)
+		}
+	})
+}
+
+// What is sent one way is lost; what comes is heard. Nothing is reset; the ends find out by themselves.
+func TestOneWayCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lat = 10 * time.Millisecond
+		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
+		defer j.close()
+		a, b := stream1(t, j.a, j.b)
+		cut := func(x, y peer.ID) bool { return x == j.ma.id && y == j.mb.id }
+		j.n.Cut(cut)
+		write(t, a, "lost")
+		write(t, b, "heard")
+		read(t, a, "heard")
+		b.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		b.SetReadDeadline(time.Time{})
+		for _, m := range []struct{ from, to member }{{j.ma, j.mb}, {j.mb, j.ma}} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			addr := map[peer.ID]ma.Multiaddr{j.ma.id: ma.StringCast(Address(0)), j.mb.id: j.addr}[m.to.id]
+			if _, err := m.from.Dial(ctx, addr, m.to.id); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		// Healed in time, what was lost comes when it is sent again: after 0.2, 0.4, 0.8, 1.6, 3.2 and 6.4 seconds.
+		write(t, a, ", and sent again")
+		took(t, "retransmission", 12600*time.Millisecond-7*time.Second-lat+lat, func() {
+			j.n.Cut(nil)
+			read(t, b, "lost, and sent again")
+		})
+		took(t, "a word", lat, func() { write(t, a, "x"); read(t, b, "x") })
+		if j.a.IsClosed() || j.b.IsClosed() {
+			t.Fatal("closed though it was healed")
+		}
+		// For good.
+		j.n.Cut(cut)
+		begin := time.Now()
+		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+		if d := time.Since(begin); d < keepaliveWait || d > keepalive+keepaliveWait {
+			t.Errorf("missed after %v", d)
+		}
+		time.Sleep(time.Second)
+		if !j.a.IsClosed() {
+			t.Error("the other end has not heard the goodbye")
+		}
+	})
+}
+
+// As long as the other side is heard, an end does not ask whether it is heard.
+func TestCutAndChatter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := join(t, Config{Latency: same(10 * time.Millisecond)}, Place{}, Place{})
+		defer j.close()
+		_, b := stream1(t, j.a, j.b)
+		j.n.Cut(func(x, y peer.ID) bool { return x == j.ma.id })
+		for !j.b.IsClosed() {
+			_, _ = b.Write([]byte("are you there?"))
+			time.Sleep(time.Second)
+		}
+		var why *network.ConnError
+		if _, err := j.a.AcceptStream(); !errors.As(err, &why) || !why.Remote {
+			t.Fatalf("the end that heard all the while has hung up by itself: %v", err)
+		}
+	})
+}
+
+func TestDialsThatFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lat = 10 * time.Millisecond
+		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
+		defer j.close()
+		fails := func(what string, after time.Duration, want error, to ma.Multiaddr, id peer.ID) {
+			t.Helper()
+			took(t, what, after, func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				if _, err := j.ma.Dial(ctx, to, id); !errors.Is(err, want) {
+					t.Errorf("%s: %v", what, err)
+				}
+			})
+		}
+		fails("nobody", 2*lat, syscall.ECONNREFUSED, ma.StringCast(Address(99)), j.mb.id)
+		_, err := j.ma.Dial(t.Context(), j.addr, j.ma.id)
+		if mismatch := (sec.ErrPeerIDMismatch{}); !errors.As(err, &mismatch) || mismatch.Actual != j.mb.id {
+			t.Error(err)
+		}
+		if _, err := j.ma.Listen(j.addr); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Error(err)
+		}
+
+		// Behind NAT: nobody gets in, but those who are connected.
+		hidden := j.n.member(t, Place{NAT: true})
+		l, err := hidden.Listen(ma.StringCast(Address(2)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fails("NAT", 5*time.Second, context.DeadlineExceeded, l.Multiaddr(), hidden.id)
+		cn, cf := j.dial(t, hidden)
+		c, err := j.mb.Dial(t.Context(), l.Multiaddr(), hidden.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		fails("NAT", 5*time.Second, context.DeadlineExceeded, l.Multiaddr(), hidden.id)
+		cn.Close()
+		time.Sleep(time.Second)
+		if _, err := j.mb.Dial(t.Context(), l.Multiaddr(), hidden.id); !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Error(err)
+		}
+		cf.Close()
+		l.Close()
+
+		j.listener.Close()
+		fails("a closed listener", 2*lat, syscall.ECONNREFUSED, j.addr, j.mb.id)
+		j.n.Kill(j.mb.id)
+		fails("a dead machine", 5*time.Second, context.DeadlineExceeded, j.addr, j.mb.id)
+		if _, err := j.mb.Dial(t.Context(), ma.StringCast(Address(0)), j.ma.id); !errors.Is(err, syscall.ENETDOWN) {
+			t.Error(err)
+		}
+		if s := j.n.Stats(); s.Failed != 8 || s.Dials != 11 || s.Opened != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

@@ -1,0 +1,108 @@
+package simulations
+
+import (
+	"bufio"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/simulations/report"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// What runs take of memory, roughly: they are refused if it is not there.
+const (
+	modelBase      = 64 << 20
+	modelNode      = 1 << 10
+	modelCopy      = 16 // of a partition
+	modelAgent     = 128
+	worldBase      = 256 << 20
+	worldNode      = 6 << 20
+	worldDataCopy  = 1.1 // bytes of data lie in memory, with what a store adds
+	worldAgentCopy = 4 << 10
+)
+
+// Estimate says how many bytes of memory one run takes, roughly.
+func Estimate(s *scenario.Scenario, storey string) uint64 {
+	nodes := float64(s.Nodes())
+	var copies, data, agents, keepers float64
+	for _, d := range s.Data {
+		parts := math.Max(math.Ceil(float64(d.Bytes)/float64(d.Partition)), 1) * float64(d.Count)
+		copies += parts * float64(d.Replicas)
+		data += float64(d.Bytes) * float64(d.Count) * float64(d.Replicas)
+	}
+	for _, a := range s.Agents {
+		agents += float64(a.Count)
+		keepers += float64(a.Count*a.Replicas) * (float64(a.State) + worldAgentCopy)
+	}
+	if storey == report.World {
+		return uint64(worldBase + worldNode*nodes + worldDataCopy*data + keepers)
+	}
+	return uint64(modelBase + modelNode*nodes + modelCopy*copies + modelAgent*agents)
+}
+
+// fits returns how many runs the memory holds at once, want at most. Refused: not even one.
+func fits(s *scenario.Scenario, storey string, want int, available uint64) (int, error) {
+	if available == 0 { // nobody knows
+		return want, nil
+	}
+	one := Estimate(s, storey)
+	if one > available {
+		return 0, shoal.E(shoal.Refused, fmt.Sprintf("simulate %s with %d nodes as a %s", s.Name, s.Nodes(), storey),
+			fmt.Sprintf("it takes about %s of memory, and %s are available", shoal.Size(one), shoal.Size(available)),
+			"ask for less with --nodes"+map[bool]string{true: ", or for --storey model"}[storey == report.World])
+	}
+	return int(min(uint64(want), available/one)), nil
+}
+
+// Available returns the bytes of memory that processes can have without swapping; 0 where the system does not say.
+func Available() uint64 { return kib("/proc/meminfo", "MemAvailable:") }
+
+// kib reads a line "NAME N kB" of a file.
+func kib(file, name string) uint64 {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for in := bufio.NewScanner(f); in.Scan(); {
+		if rest, ok := strings.CutPrefix(in.Text(), name); ok {
+			n, _ := strconv.ParseUint(strings.Fields(rest + " 0")[0], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// watch looks how large this process is until stop is called, which returns the greatest size.
+func watch() (stop func() uint64) {
+	var most atomic.Uint64
+	done, ended := make(chan struct{}), make(chan struct{})
+	look := func() {
+		if n := kib("/proc/self/status", "VmRSS:"); n > most.Load() {
+			most.Store(n)
+		}
+	}
+	go func() {
+		defer close(ended)
+		for {
+			look()
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	return func() uint64 {
+		look()
+		close(done)
+		<-ended
+		return most.Load()
+	}
+}

@@ -1,0 +1,197 @@
+package model
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// churn is the district of what goes wrong: nodes that go and come, links that are cut or slow.
+type churn struct {
+	c    *city
+	dice *rand.Rand
+	turn event.Kind // a session or a downtime ends
+
+	away []bool   // by node: its session is over
+	held []uint8  // by node: faults that keep it down
+	life []uint16 // by node: of its sessions; those of an older one do not end any more
+
+	all   *scenario.Fault // of kind churn, while it lasts: in place of the classes' figures
+	among *crowd          // whom it concerns
+	cuts  []cut
+	slow  []slowed
+	skews map[node]time.Duration // of clocks
+}
+
+// crowd is a set of nodes.
+type crowd struct {
+	in   []uint64 // a bit by node
+	list []node
+}
+
+func (s *crowd) has(n node) bool { return s.in[n>>6]>>(n&63)&1 == 1 }
+
+// cut is a fault that keeps packets back.
+type cut struct {
+	of     *crowd
+	oneWay bool
+}
+
+// slowed is a fault that makes links slow.
+type slowed struct {
+	of     *crowd
+	factor float64
+}
+
+func (c *city) buildChurn() error {
+	n := c.len()
+	h := &churn{
+		c: c, dice: c.loop.Rand("churn"), away: make([]bool, n), held: make([]uint8, n), life: make([]uint16, n),
+		skews: map[node]time.Duration{},
+	}
+	h.turn = c.loop.Handle(h.turned)
+	c.churn, c.reach = h, h.reach
+	for i := range n {
+		h.begin(node(i))
+	}
+	for i := range c.s.Faults {
+		f, of := &c.s.Faults[i], h.crowd(i)
+		c.loop.After(f.At, func() { h.strike(f, of) })
+	}
+	return nil
+}
+
+// figures are the mean session and downtime of a node now; a session of 0 does not end.
+func (h *churn) figures(n node) (session, downtime time.Duration) {
+	if h.all != nil && h.among.has(n) {
+		return h.all.Session, h.all.Downtime
+	}
+	class := h.c.of(n)
+	return class.Session, class.Downtime
+}
+
+// begin draws when a node's session, or its downtime, ends.
+func (h *churn) begin(n node) {
+	mean, down := h.figures(n)
+	if h.away[n] {
+		mean = max(down, 1)
+	}
+	if mean > 0 {
+		h.c.loop.Add(time.Duration(h.dice.ExpFloat64()*float64(mean)), h.turn, n, uint64(h.life[n]))
+	}
+}
+
+func (h *churn) turned(e event.Event) {
+	n := e.Who
+	if uint16(e.Arg) != h.life[n] {
+		return
+	}
+	h.away[n] = !h.away[n]
+	h.settle(n)
+	h.begin(n)
+}
+
+// settle brings a node up or takes it down as it should be.
+func (h *churn) settle(n node) { h.c.set(n, !h.away[n] && h.held[n] == 0) }
+
+// crowd is whom a fault concerns.
+func (h *churn) crowd(fault int) *crowd {
+	s := &crowd{in: make([]uint64, (h.c.len()+63)/64), list: h.c.victims(fault)}
+	for _, n := range s.list {
+		s.in[n>>6] |= 1 << (n & 63)
+	}
+	return s
+}
+
+// strike begins a fault, and has it end.
+func (h *churn) strike(f *scenario.Fault, of *crowd) {
+	c := h.c
+	end := func(g func()) {
+		if f.For > 0 {
+			c.loop.After(f.For, g)
+		}
+	}
+	switch f.Kind {
+	case scenario.Kill, scenario.Wipe:
+		for _, n := range of.list {
+			h.held[n]++
+			h.settle(n)
+			if f.Kind == scenario.Wipe {
+				c.wipe(n)
+			}
+		}
+		end(func() {
+			for _, n := range of.list {
+				h.held[n]--
+				h.settle(n)
+			}
+		})
+	case scenario.Churn:
+		anew := func(all *scenario.Fault, among *crowd) {
+			h.all, h.among = all, among
+			for _, n := range of.list {
+				h.life[n]++
+				h.begin(n)
+			}
+		}
+		anew(f, of)
+		end(func() { anew(nil, nil) })
+	case scenario.Partition, scenario.OneWay:
+		h.cuts = append(h.cuts, cut{of, f.Kind == scenario.OneWay})
+		end(func() { h.cuts = without(h.cuts, func(x cut) bool { return x.of == of }) })
+	case scenario.SlowLink:
+		factor := f.Factor
+		if factor <= 0 {
+			factor = 10 // the scenario's default
+		}
+		h.slow = append(h.slow, slowed{of, factor})
+		end(func() { h.slow = without(h.slow, func(x slowed) bool { return x.of == of }) })
+	case scenario.ClockStep:
+		step := func(by time.Duration) {
+			for _, n := range of.list {
+				h.skews[n] += by
+			}
+		}
+		step(f.Step)
+		end(func() { step(-f.Step) })
+	}
+}
+
+// without leaves the old list alone: events of this very moment may be reading it.
+func without[T any](list []T, gone func(T) bool) (out []T) {
+	for _, x := range list {
+		if !gone(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// reach reports whether what is sent from one node to another arrives now.
+func (h *churn) reach(from, to node) bool {
+	if !h.c.up[from] || !h.c.up[to] {
+		return false
+	}
+	for _, x := range h.cuts {
+		if in := x.of.has(from); x.oneWay && in && from != to || !x.oneWay && in != x.of.has(to) {
+			return false
+		}
+	}
+	return true
+}
+
+// delay is how many times as long a packet takes from one node to another.
+func (h *churn) delay(from, to node) float64 {
+	f := 1.0
+	for _, x := range h.slow {
+		if x.of.has(from) || x.of.has(to) {
+			f *= x.factor
+		}
+	}
+	return f
+}
+
+// skew is by how much a node's clock is wrong.
+func (h *churn) skew(n node) time.Duration { return h.skews[n] }

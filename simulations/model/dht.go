@@ -1,0 +1,176 @@
+package model
+
+import (
+	"time"
+
+	"github.com/shoal-fabric/shoal/simulations/kad"
+	"github.com/shoal-fabric/shoal/simulations/report"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// dht is the district of the DHT: lookups, and what they cost. Each is one event.
+type dht struct {
+	c     *city
+	space *kad.Space
+	links *kad.Links
+	s     *kad.Searcher
+	kept  *kad.Kept // start: bootstrap
+
+	placeOf []uint32 // by node
+	nodeAt  []node   // by place
+
+	lookupTime, lookupHops, findTime, gpuTime *values
+	lookups, asked, exact                     uint64
+	finds, found, gpus, gpusFound             uint64
+	bytes, announced                          *uint64
+	announceBytes                             uint64
+
+	records records
+}
+
+const (
+	// Connections of a node, as package world has them: host.Config.LowPeers and HighPeers.
+	lowPeers, highPeers = 48, 64
+	// As package memnet has it: TCP, the agreement on TLS, TLS 1.3.
+	handshake = 3
+	// The hello at the door, see members.Admit: the first stream of a gated protocol waits for it.
+	greet = 1
+	// From so many nodes on only the dialler notes a connection: the chance that the other one looks the dialler up is
+	// gone, and nodes without load of their own shall not fill their lists.
+	manyNodes = 1 << 17
+	// The fabric's protocols begin with /shoal/ and its name, 26 characters.
+	fabricName = "/shoal/abcdefghijklmnopqrstuvwxyz"
+)
+
+func (c *city) buildDHT() error {
+	n := c.len()
+	d := &dht{c: c, space: kad.NewSpace(n, c.seed), bytes: c.bytes[report.ByDHT]}
+	c.dht = d
+	// Ids say nothing about classes: nodes are dealt out over the places.
+	r := c.loop.Rand("places")
+	d.nodeAt = make([]node, n)
+	d.placeOf = make([]uint32, n)
+	for i := range d.nodeAt {
+		j := r.IntN(i + 1)
+		d.nodeAt[i] = d.nodeAt[j]
+		d.nodeAt[j] = node(i)
+	}
+	for p, x := range d.nodeAt {
+		d.placeOf[x] = uint32(p)
+	}
+	d.links = kad.NewLinks(n, lowPeers, highPeers, n < manyNodes)
+	d.s = &kad.Searcher{Space: d.space, Tables: kad.NewImplied(d.space), Links: d.links, Net: d, Handshake: handshake, Greet: greet}
+	c.onDown = append(c.onDown, func(x node) {
+		d.space.Set(d.placeOf[x], false, c.now())
+		d.links.Down(d.placeOf[x])
+	})
+	c.onUp = append(c.onUp, func(x node) { d.space.Set(d.placeOf[x], true, c.now()) })
+	if c.s.Start == "bootstrap" {
+		d.bootstrap()
+	}
+	d.records.init(d)
+	d.lookupTime, d.lookupHops = c.tell.of("lookup_ms"), c.tell.of("lookup_hops")
+	d.findTime, d.gpuTime = c.tell.of("find_ms"), c.tell.of("gpu_ms")
+	c.loads(func(_ int, q scenario.Request) { d.lookup(node(q.Node)) }, scenario.Lookup)
+	c.loads(func(_ int, q scenario.Request) { d.provideRandom(node(q.Node)) }, scenario.Provide)
+	c.loads(d.findPart, scenario.Find)
+	c.loads(func(_ int, q scenario.Request) { d.findGPU(node(q.Node)) }, scenario.FindGPU)
+	d.upkeep()
+	c.find, c.provide = d.records.find, d.records.provide
+	c.finishers = append(c.finishers, d.finish)
+	return nil
+}
+
+// connect has a connection from a to b, and reports whether there was none.
+func (d *dht) connect(a, b node) bool {
+	p, q := d.placeOf[a], d.placeOf[b]
+	if d.links.Open(p, q) || d.links.Open(q, p) {
+		return false
+	}
+	d.links.Dial(p, q)
+	return true
+}
+
+// now is the time since the begin.
+func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
+
+// Way implements kad.Net, by places.
+func (d *dht) Way(a, b uint32) time.Duration {
+	from, to := d.nodeAt[a], d.nodeAt[b]
+	if !d.c.reach(from, to) {
+		return -1
+	}
+	return d.c.way(from, to)
+}
+
+// search does a lookup, and counts what crosses links for it. ask is the size of its request.
+func (d *dht) search(from node, key uint64, ask int, has func(place uint32) bool) *kad.Result {
+	r := d.s.Find(d.placeOf[from], key, d.c.now(), has)
+	n := d.cost(r, ask)
+	*d.bytes += n
+	return r
+}
+
+// cost is the bytes of a lookup.
+func (d *dht) cost(r *kad.Result, ask int) uint64 {
+	named := min(kad.K, d.c.len()-2)
+	return uint64(r.Asked*ask + r.Answered*(kad.SizeAnswer+1+named*kad.SizePeer) + r.Dials*kad.SizeStream(fabricName))
+}
+
+// lookup looks for the nodes closest to a random key.
+func (d *dht) lookup(from node) {
+	key := d.records.dice.Uint64()
+	r := d.search(from, key, kad.SizeAsk, nil)
+	ok := len(r.Found) > 0 && r.Answered > 0
+	d.c.links.ended(d.c.loop.Now(), ok)
+	d.lookups++
+	d.asked += uint64(r.Asked)
+	d.c.loop.Note(uint64(r.Time))
+	if !ok {
+		return
+	}
+	me := d.placeOf[from]
+	if d.records.near = d.space.Nearest(key, 2, nil, d.records.near[:0]); len(d.records.near) > 0 {
+		best := d.records.near[0]
+		if best == me && len(d.records.near) > 1 {
+			best = d.records.near[1]
+		}
+		if best == r.Found[0] {
+			d.exact++
+		}
+	}
+	d.lookupTime.add(d.c.loop.Now(), r.Time.Seconds()*1000)
+	d.lookupHops.add(d.c.loop.Now(), float64(r.Hops))
+}
+
+// bootstrap has the nodes join one after the other, before the begin: each knows the first one only, which invited it.
+func (d *dht) bootstrap() {
+	d.kept = kad.NewKept(d.space)
+	d.s.Tables = d.kept
+	r := d.c.loop.Rand("bootstrap")
+	for x := 1; x < d.c.len(); x++ {
+		d.kept.Join(d.s, d.placeOf[x], d.placeOf[0], 0, r.Uint64)
+	}
+}
+
+func (d *dht) finish(r *report.Run) {
+	f := r.Figures
+	if d.lookups > 0 {
+		n := float64(d.lookups)
+		f["lookups"] = n
+		f["lookup_messages_mean"] = float64(d.asked) / n
+		f["lookup_exact"] = float64(d.exact) / n
+		f["lookup_hops_mean"] = d.lookupHops.mean()
+		f["lookup_ms_p50"], f["lookup_ms_p99"] = d.lookupTime.all.quantile(0.5), d.lookupTime.all.quantile(0.99)
+	}
+	if d.finds > 0 {
+		f["find_found"] = float64(d.found) / float64(d.finds)
+		f["find_ms_p50"] = d.findTime.all.quantile(0.5)
+	}
+	if d.gpus > 0 {
+		f["gpu_found"] = float64(d.gpusFound) / float64(d.gpus)
+		f["gpu_ms_p50"] = d.gpuTime.all.quantile(0.5)
+	}
+	hours := max(d.c.loop.Now().Seconds()/3600, 1e-9)
+	f["announce_bytes_per_node_hour"] = float64(d.announceBytes) / float64(d.c.len()) / hours
+}

@@ -1,0 +1,598 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
+	"github.com/shoal-fabric/shoal/scheduler/fair"
+	"github.com/shoal-fabric/shoal/scheduler/job"
+	"github.com/shoal-fabric/shoal/scheduler/match"
+	"github.com/shoal-fabric/shoal/scheduler/rates"
+	"github.com/shoal-fabric/shoal/scheduler/reserve"
+	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/report"
+	"github.com/shoal-fabric/shoal/simulations/scenario"
+)
+
+// tasks is the district of what is run: asked for, placed, carried out, tried again.
+type tasks struct {
+	c       *city
+	dice    *rand.Rand
+	kinds   map[int]*work // by load
+	mods    uint32
+	askers  map[node]*asker
+	pools   []*pool
+	classes []shoal.Member
+	peers   []cost.Peer // of the decision at hand
+	gone    map[node]event.Time
+	errands map[node][]*errand // on a machine, or on their way to it
+
+	took                *values
+	count, failed       uint64
+	read, moved, wanted float64 // bytes: by tasks that were done; of those, of what they lacked; all that moved for tasks
+	local               ratio
+	first, last         event.Time
+}
+
+// work is what the tasks of a load are.
+type work struct {
+	w      *scenario.Work
+	family int // of datasets; -1: they read nothing
+	mod    uint32
+	needs  string
+	limits shoal.Limits
+	code   cid.Cid
+}
+
+func (k *work) name(mod uint32) string { return "m" + strconv.Itoa(int(mod)) }
+
+// line is the tasks that a node has sent to one peer: scheduler's window.
+type line struct {
+	n    int
+	wait []func()
+}
+
+const (
+	streams   = 128              // scheduler.Config.Streams
+	silence   = 10 * time.Second // scheduler.Config.Silence
+	startWait = 10 * time.Second // scheduler.Config.Start
+	looks     = 3                // scheduler/run.go
+
+	// Bytes of scheduler's messages, encoded: a runRequest with one input and three hints, the two frames that tell a state,
+	// the one with the outcome.
+	runAsk, runStates, runOutcome = 408, 2 * 15, 265
+)
+
+func (c *city) buildTasks() error {
+	t := &tasks{
+		c: c, dice: c.loop.Rand("tasks"), kinds: map[int]*work{}, askers: map[node]*asker{}, gone: map[node]event.Time{},
+		errands: map[node][]*errand{}, took: c.tell.of("task_ms"), first: -1,
+	}
+	c.tasks = t
+	t.attributes()
+	for i := range c.s.Load {
+		l := &c.s.Load[i]
+		if l.Ask != scenario.Task {
+			continue
+		}
+		k := &work{w: &l.Work, family: c.s.Family(l), mod: t.mods, needs: l.Work.Needs}
+		if l.Work.GPU {
+			k.code = shoal.ExecCID(gpuExecutor)
+		}
+		k.needs = match.Requirement(k.code, k.needs)
+		if _, err := match.Compile(k.needs, k.limits); err != nil {
+			return shoal.Wrap(shoal.Invalid, "load "+l.Name+": needs", err)
+		}
+		t.mods += uint32(max(l.Work.Modules, 1))
+		t.kinds[i] = k
+	}
+	c.onDown = append(c.onDown, t.down)
+	c.onUp = append(c.onUp, func(n node) { delete(t.gone, n) })
+	c.finishers = append(c.finishers, t.finish)
+	c.loads(t.ask, scenario.Task)
+	return nil
+}
+
+// task is one that was asked for.
+type task struct {
+	d     *tasks
+	a     *asker
+	k     *work
+	load  int
+	id    shoal.TaskID
+	at    event.Time
+	part  uint32
+	mod   uint32
+	bytes uint64 // of its input
+
+	tries   *job.Tries
+	refused event.Time // when a peer was chosen that was full: what was known before is old
+	late    int
+	over    bool
+	errand  *errand // the attempt under way
+
+	list     []candidate // of the decision at hand
+	asked    int
+	refusals int
+	retry    bool
+}
+
+// errand is one attempt of a task at a peer.
+type errand struct {
+	t      *task
+	n      node
+	most   int
+	over   bool // for its asker
+	taken  bool // the peer has it
+	begunH bool // its asker knows that it was begun
+	line   *line
+
+	at     *machine // on which it waits or runs
+	life   uint16
+	item   *fair.Item[*errand]
+	left   bool
+	begun  event.Time
+	grant  reserve.Grant
+	device bool
+
+	code, data              uint64 // bytes that were fetched
+	fetch, compile, seconds float64
+}
+
+// ask begins a task.
+func (d *tasks) ask(load int, q scenario.Request) {
+	k := d.kinds[load]
+	t := &task{
+		d: d, a: d.asker(node(q.Node)), k: k, load: load, id: shoal.TaskID(fmt.Sprintf("t%d", d.count)), at: d.c.loop.Now(),
+		mod: k.mod + uint32(q.Work), tries: job.NewTries(job.DefaultPolicy()), refused: -event.At(time.Hour),
+	}
+	d.count++
+	if d.first < 0 {
+		d.first = t.at
+	}
+	if t.input() {
+		t.part = d.c.data.part(k.family, q.Item, q.Part)
+		t.bytes = d.c.data.bytes(t.part)
+	}
+	t.a.tasks = append(t.a.tasks, t)
+	if k.w.Deadline > 0 {
+		d.c.loop.After(k.w.Deadline, func() {
+			if !t.over {
+				t.drop()
+				t.end(false)
+			}
+		})
+	}
+	t.choose()
+}
+
+// needs returns the requirements, as those who know the asker's members share them.
+func (t *task) needs() *match.Needs {
+	p := t.d.pool(t.a.n)
+	n := p.needs[t.k]
+	if n == nil {
+		n, _ = match.Compile(t.k.needs, t.k.limits) // it was compiled before
+		p.needs[t.k] = n
+	}
+	return n
+}
+
+// send has a peer run the task: scheduler's run.attempt.
+func (t *task) send(n node, chosen cost.Choice, open int) {
+	a, c := t.a, t.d.c
+	e := &errand{t: t, n: n, most: -1}
+	t.errand = e
+	a.flight[n]++
+	if t.tries.Nexts() < looks && open >= 2 && n != a.n {
+		e.most = chosen.Ahead
+	}
+	patience := time.Duration(0)
+	if t.late < 2 && open >= 2 {
+		patience = startWait + time.Duration(4*min(chosen.Terms.Wait, 1e6)*float64(time.Second))
+	}
+	if n == a.n {
+		t.d.errands[n] = append(t.d.errands[n], e)
+		e.arrive()
+		return
+	}
+	l := a.lines[n]
+	if l == nil {
+		l = &line{}
+		a.lines[n] = l
+	}
+	e.line = l
+	leave := func() {
+		*c.links.other += runAsk
+		t.d.errands[n] = append(t.d.errands[n], e)
+		c.loop.After(c.dial(a.n, n)+c.way(a.n, n), e.arrive)
+		if patience > 0 {
+			c.loop.After(patience, func() {
+				if !e.over && !e.begunH && e.taken {
+					t.late++
+					e.giveUp(shoal.E(shoal.Unavailable, "task", "it was not begun", ""))
+				}
+			})
+		}
+	}
+	if l.n++; l.n > streams {
+		l.wait = append(l.wait, leave)
+		return
+	}
+	leave()
+}
+
+// arrive is when the peer has the request.
+func (e *errand) arrive() {
+	c, t := e.t.d.c, e.t
+	if e.over {
+		return
+	}
+	if !c.up[e.n] || !c.reach(t.a.n, e.n) {
+		e.silent(silence)
+		return
+	}
+	e.taken = true
+	x := c.machines.of(e.n)
+	if err := c.machines.enter(x, e, e.most); err != nil {
+		*c.links.other += runStates
+		c.loop.After(c.way(e.n, t.a.n), func() { e.end(err) })
+	}
+}
+
+// silent has the asker miss the peer after a while.
+func (e *errand) silent(after time.Duration) {
+	e.t.d.c.loop.After(after, func() {
+		if !e.over {
+			if !e.begunH {
+				e.t.a.rates.Lost(peerID(e.n), e.t.d.c.clock())
+			}
+			e.end(shoal.E(shoal.Unavailable, "task", "nothing heard", ""))
+		}
+	})
+}
+
+// begin is when the errand has a slot: what it lacks is fetched, the module compiled, and it runs.
+func (e *errand) begin() {
+	c, t := e.t.d.c, e.t
+	e.begun = c.loop.Now()
+	c.loop.After(c.way(e.n, t.a.n), func() { e.begunH = true })
+	x := e.at
+	if t.k.w.GPU {
+		e.input()
+		return
+	}
+	m := x.has(t.mod)
+	if m == nil && e.n != t.a.n {
+		size := uint64(t.k.w.Code)
+		c.data.bring(e.n, []node{t.a.n}, size, c.links.code, nil, func(moved uint64, ok bool) {
+			e.code = moved
+			if !e.here() {
+				return
+			}
+			if !ok {
+				e.fail("fetch module")
+				return
+			}
+			if x.has(t.mod) == nil {
+				x.mods = append(x.mods, module{id: t.mod})
+			}
+			e.input()
+		})
+		return
+	}
+	if m == nil {
+		x.mods = append(x.mods, module{id: t.mod})
+	}
+	e.input()
+}
+
+// here reports whether the errand still has its slot.
+func (e *errand) here() bool { return e.at != nil && e.life == e.at.life && !e.left }
+
+// input fetches what the task reads.
+func (e *errand) input() {
+	c, t := e.t.d.c, e.t
+	if !t.input() {
+		e.fetch = (c.loop.Now() - e.begun).Seconds()
+		e.ready()
+		return
+	}
+	began := c.loop.Now()
+	from := t.a.where[t.part].holders
+	if len(from) == 0 {
+		from = c.data.holders(t.part)
+	}
+	c.data.fetch(e.n, t.part, from, func(moved uint64, ok bool) {
+		e.data = moved
+		if !e.here() {
+			return
+		}
+		took := c.loop.Now() - began
+		e.fetch = (c.loop.Now() - e.begun).Seconds()
+		if !ok {
+			e.fail("fetch input")
+			return
+		}
+		if moved >= worthProbing && took > 0 && e.n == t.a.n { // the room rpc measures what streams carry
+			for _, n := range from {
+				if n != e.n {
+					t.a.link[n] = float64(moved) / took.Seconds() / float64(min(len(from), maxSources))
+				}
+			}
+		}
+		if moved == 0 {
+			took = 0
+		}
+		c.data.wanted(e.n, t.part, time.Duration(took))
+		e.ready()
+	})
+}
+
+// ready compiles the module, once for all who need it.
+func (e *errand) ready() {
+	c, t, x := e.t.d.c, e.t, e.at
+	if t.k.w.GPU {
+		x.queued = append(x.queued, e)
+		c.machines.grant(x)
+		return
+	}
+	m := x.has(t.mod)
+	switch {
+	case m.ready:
+		e.run()
+	case m.busy:
+		m.wait = append(m.wait, func() {
+			if e.here() {
+				e.run()
+			}
+		})
+	default:
+		m.busy = true
+		life := x.life
+		e.compile = cost.Compiling(uint64(t.k.w.Code), hashRate(c.of(e.n).Gas)) * c.machines.factor(slowCPU, e.n)
+		c.loop.After(seconds(e.compile), func() {
+			if x.life != life {
+				return
+			}
+			m := x.has(t.mod)
+			wait := m.wait
+			m.ready, m.busy, m.wait = true, false, nil
+			if e.here() {
+				e.run()
+			}
+			for _, f := range wait {
+				f()
+			}
+		})
+	}
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// gas is what a task spends.
+func (t *task) gas() float64 { return t.k.w.Gas + t.k.w.PerByte*float64(t.bytes) }
+
+// run spends the task's gas.
+func (e *errand) run() {
+	c, t := e.t.d.c, e.t
+	cl := c.of(e.n)
+	rate, what := cl.Gas, slowCPU
+	if rate <= 0 {
+		rate = 1e9
+	}
+	if t.k.w.GPU {
+		what, rate = slowGPU, 100*rate
+		for _, g := range cl.GPUs {
+			if g.Rate > 0 {
+				rate = g.Rate
+				break
+			}
+		}
+	}
+	e.seconds = t.gas() / rate * c.machines.factor(what, e.n)
+	c.loop.After(seconds(e.seconds), func() {
+		if !e.here() {
+			return
+		}
+		c.machines.leave(e)
+		if e.n == t.a.n {
+			e.outcome()
+			return
+		}
+		*c.links.other += runStates + runOutcome
+		c.loop.After(c.way(e.n, t.a.n), e.outcome)
+	})
+}
+
+// fail is an attempt that broke on its peer, for want of something that another may have.
+func (e *errand) fail(what string) {
+	c := e.t.d.c
+	c.machines.leave(e)
+	c.loop.After(c.way(e.n, e.t.a.n), func() { e.end(shoal.E(shoal.Unavailable, what, "nobody who has it can be reached", "")) })
+}
+
+// outcome is when the asker hears that all went well: it fetches the result.
+func (e *errand) outcome() {
+	c, t := e.t.d.c, e.t
+	if e.over {
+		return
+	}
+	if !c.reach(e.n, t.a.n) {
+		e.silent(silence)
+		return
+	}
+	t.a.rates.Ran(rates.Run{
+		Peer: peerID(e.n), Module: t.k.name(t.mod), Seconds: e.seconds, Speed: hashRate(c.of(e.n).Gas), Gas: uint64(t.gas()),
+		Compile: e.compile, Code: uint64(t.k.w.Code), Moved: e.code + e.data, Fetch: e.fetch,
+	}, c.clock())
+	e.finish()
+	d := t.d
+	d.wanted += float64(e.code + e.data)
+	if e.n == t.a.n || t.k.w.Result == 0 {
+		t.done(e)
+		return
+	}
+	c.data.bring(t.a.n, []node{e.n}, uint64(t.k.w.Result), c.links.results, nil, func(_ uint64, ok bool) {
+		switch {
+		case t.over:
+		case ok:
+			t.done(e)
+		default: // it was lost with its node: the task runs again
+			t.failed(&e.n, shoal.E(shoal.Unavailable, "result", "its node has gone", ""))
+		}
+	})
+}
+
+// finish has the attempt be none any more, for its asker.
+func (e *errand) finish() {
+	t := e.t
+	e.over = true
+	if t.errand == e {
+		t.errand = nil
+	}
+	a := t.a
+	if a.flight[e.n]--; a.flight[e.n] <= 0 {
+		delete(a.flight, e.n)
+	}
+	list := slices.DeleteFunc(t.d.errands[e.n], func(x *errand) bool { return x == e })
+	if t.d.errands[e.n] = list; len(list) == 0 {
+		delete(t.d.errands, e.n)
+	}
+	if l := e.line; l != nil {
+		if l.n--; len(l.wait) > 0 {
+			next := l.wait[0]
+			l.wait = l.wait[1:]
+			next()
+		}
+	}
+}
+
+// giveUp has the asker take the task away from the peer.
+func (e *errand) giveUp(err *shoal.Error) {
+	e.t.d.c.machines.leave(e)
+	e.t.a.rates.Lost(peerID(e.n), e.t.d.c.clock())
+	e.end(err)
+}
+
+// end is an attempt that failed: scheduler's run.attempts.
+func (e *errand) end(err *shoal.Error) {
+	t := e.t
+	if e.over || t.over {
+		return
+	}
+	e.finish()
+	t.d.wanted += float64(e.code + e.data)
+	t.failed(&e.n, err)
+}
+
+// failed decides what follows.
+func (t *task) failed(n *node, err error) {
+	id := shoal.PeerID("")
+	others := 0
+	if n != nil {
+		id, others = peerID(*n), len(t.list)-1
+		for k := range t.a.offers {
+			if k.peer == *n {
+				delete(t.a.offers, k)
+			}
+		}
+	}
+	c := t.d.c
+	if t.tries.Next(id, err, others) {
+		t.refused = c.loop.Now()
+		t.choose()
+		return
+	}
+	d := t.tries.Failed(id, err, false, t.d.dice.Float64())
+	if !d.Again {
+		t.end(false)
+		return
+	}
+	c.loop.After(d.After, func() {
+		if !t.over {
+			t.choose()
+		}
+	})
+}
+
+// done is when the result is there.
+func (t *task) done(e *errand) {
+	d := t.d
+	now := d.c.loop.Now()
+	d.took.add(now, float64(now-t.at)/1e6)
+	if t.input() {
+		moved := min(e.data, t.bytes)
+		d.read, d.moved = d.read+float64(t.bytes), d.moved+float64(moved)
+		d.local.add(d.c, now, float64(t.bytes-moved), float64(t.bytes))
+	}
+	t.end(true)
+}
+
+func (t *task) end(ok bool) {
+	t.over = true
+	d := t.d
+	d.last = max(d.last, d.c.loop.Now())
+	if !ok {
+		d.failed++
+	}
+	d.c.links.ended(t.at, ok)
+	t.a.tasks = slices.DeleteFunc(t.a.tasks, func(x *task) bool { return x == t })
+}
+
+// drop takes away an attempt that is under way.
+func (t *task) drop() {
+	if e := t.errand; e != nil {
+		t.d.c.machines.leave(e)
+		e.finish()
+	}
+}
+
+// down: a node has lost its power. What it asked for is nobody's any more; those who have something there miss it in time.
+func (d *tasks) down(n node) {
+	d.gone[n] = d.c.loop.Now()
+	for _, e := range slices.Clone(d.errands[n]) {
+		if e.t.a.n != n {
+			// The last sign of life, of which there are three in that time, came a while ago.
+			e.silent(silence - time.Duration(d.dice.Float64()*float64(silence)/3))
+		}
+	}
+	a := d.askers[n]
+	if a == nil {
+		return
+	}
+	for _, t := range slices.Clone(a.tasks) {
+		t.over = true
+		if e := t.errand; e != nil {
+			e.finish()
+			if e.n != n {
+				d.c.loop.After(silence, func() { d.c.machines.leave(e) })
+			}
+		}
+	}
+	a.tasks = nil
+}
+
+func (d *tasks) finish(r *report.Run) {
+	ended := d.took.all.n + d.failed
+	if ended == 0 {
+		return
+	}
+	f := r.Figures
+	f["tasks"], f["task_failed"] = float64(ended), float64(d.failed)/float64(ended)
+	if d.took.all.n > 0 {
+		f["task_ms_p50"], f["task_ms_p99"] = d.took.all.quantile(0.5), d.took.all.quantile(0.99)
+	}
+	f["makespan_s"] = (d.last - d.first).Seconds()
+	f["moved_bytes"] = d.wanted
+	if d.read > 0 {
+		f["locality"] = 1 - d.moved/d.read
+		d.local.into(d.c, r, "locality")
+	}
+}
