@@ -221,21 +221,33 @@ func (t *Troupe) tell(n Node, f func(g *group.Group, now group.Instant)) {
 	}
 }
 
-// Wiped: the disk of a node that is down is gone.
-func (t *Troupe) Wiped(n Node) {
+// Wiped: the disk of a node that is down is gone. It comes back as another keeper than it was, and its places are given to
+// others as if it had not.
+func (t *Troupe) Wiped(n Node, all bool) {
+	var list []*Agent
 	for _, m := range slices.Clone(t.at[n]) {
+		list = append(list, m.a)
 		t.forget(m)
 	}
 	t.stores[n]++
+	t.w.After(Suspect+Replace+time.Duration(t.w.Dice(int64(tend))), func() { t.look(list, all) })
 }
 
 // Missed: a node has been away for so long that its places are given to others: in the agents that are awake, or in all that
 // it keeps, which wake for that.
 func (t *Troupe) Missed(n Node, all bool) {
-	for _, m := range slices.Clone(t.at[n]) {
-		awake := slices.ContainsFunc(m.a.members, func(o *member) bool { return o.g != nil && t.w.Up(o.n) })
+	var list []*Agent
+	for _, m := range t.at[n] {
+		list = append(list, m.a)
+	}
+	t.look(list, all)
+}
+
+func (t *Troupe) look(list []*Agent, all bool) {
+	for _, a := range list {
+		awake := slices.ContainsFunc(a.members, func(o *member) bool { return o.g != nil && t.w.Up(o.n) })
 		if !awake && all {
-			for _, o := range m.a.members {
+			for _, o := range slices.Clone(a.members) {
 				if t.w.Up(o.n) && o.load() {
 					o.event(func(g *group.Group, now group.Instant) { _ = g.Campaign(now) })
 					awake = true
@@ -244,7 +256,7 @@ func (t *Troupe) Missed(n Node, all bool) {
 			}
 		}
 		if awake {
-			m.a.care()
+			a.care()
 		}
 	}
 }

@@ -80,6 +80,8 @@ type city struct {
 	machines *machines
 	data     *data
 	tasks    *tasks
+	agents   *agents
+	topics   *topics
 
 	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
 	// whether it found one; and to have a key announced.
@@ -105,7 +107,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
+	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildAgents, c.buildTopics, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -146,22 +148,31 @@ func (c *city) len() int { return len(c.up) }
 func (c *city) of(n node) *scenario.Class { return &c.s.Classes[c.class[n]] }
 
 // way returns how long a packet takes from a to b now.
-func (c *city) way(a, b node) time.Duration {
+func (c *city) way(a, b node) time.Duration { return c.ways(a, b, 1) }
+
+// ways returns how long n packets take from a to b, one after the other.
+func (c *city) ways(a, b node, n int) time.Duration {
 	if a == b {
 		return 0
 	}
 	x, y := c.region[a], c.region[b]
-	d := c.s.Latency[x][y]
+	one := c.s.Latency[x][y]
 	if len(c.churn.slow) > 0 {
-		d = time.Duration(float64(d) * c.churn.delay(a, b))
+		one = time.Duration(float64(one) * c.churn.delay(a, b))
 	}
-	wait := d
+	d := time.Duration(n) * one
 	if c.s.Jitter > 0 {
-		d += time.Duration(c.dice.Float64() * c.s.Jitter * float64(d))
+		late := 0.0
+		for range n {
+			late += c.dice.Float64()
+		}
+		d += time.Duration(late * c.s.Jitter * float64(one))
 	}
 	if len(c.s.Loss) > 0 && c.s.Loss[x][y] > 0 {
-		for c.dice.Float64() < c.s.Loss[x][y] {
-			d += max(200*time.Millisecond, 2*(wait+c.s.Latency[y][x])) // sent again, as package memnet does
+		for range n {
+			for c.dice.Float64() < c.s.Loss[x][y] {
+				d += max(200*time.Millisecond, 2*(one+c.s.Latency[y][x])) // sent again, as package memnet does
+			}
 		}
 	}
 	return d
