@@ -91,7 +91,7 @@ func (f *simFlags) options() (o scenario.Options, err error) {
 // run is how to run it.
 func (f *simFlags) run(s *shell) (simulations.Options, *simMeter) {
 	m := &simMeter{s: s, begun: time.Now()}
-	return simulations.Options{Storey: f.storey, Memory: simulations.Available(), Version: node.Version, Progress: m.on}, m
+	return simulations.Options{Storey: f.storey, Memory: simulations.Available(), Version: node.Version, World: helper(simulations.WorldVerb), Progress: m.on}, m
 }
 
 // simOut is what 'sim run' prints as JSON: the first run's figures, and all runs.
