@@ -131,14 +131,13 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 				}
 				stop := watch()
 				out[i].run, out[i].err = one(ctx, s, jobs[i], m.o.World, m.of())
+				most := stop()
 				if r := out[i].run; r != nil {
-					r.RSS = stop()
-					if r.RSS > 0 {
-						r.Figures["memory_per_node"] = float64(r.RSS) / float64(r.Nodes*at)
+					if r.RSS == 0 { // a world has a process of its own, and tells
+						r.RSS = most
+						r.Figures["memory_per_node"] = float64(most) / float64(r.Nodes*at)
 					}
 					m.end()
-				} else {
-					stop()
 				}
 			}
 		})
