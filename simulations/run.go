@@ -145,6 +145,9 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 	wg.Wait()
 	for _, o := range out {
 		if o.err != nil {
+			if ctx.Err() != nil && shoal.KindOf(o.err) == shoal.Canceled {
+				continue // it was not yet begun in earnest; what others found is kept
+			}
 			return nil, o.err
 		}
 		if o.run != nil {

@@ -201,13 +201,16 @@ func TestReadyRuns(t *testing.T) {
 		if ready.Nodes > 1000 {
 			o.Nodes, o.Set = 1000, []scenario.Setting{{Path: "duration", Value: "30s"}, {Path: "data.replicas", Value: "2"}, {Path: "data.count", Value: "20"}, {Path: "load.lookup.rate", Value: "10"}}
 		}
+		if ready.Name == "home-lab-50" || ready.Name == "churn-hour" { // they take seconds
+			o.Set = []scenario.Setting{{Path: "duration", Value: "2m"}, {Path: "settle", Value: "0s"}, {Path: "faults", Value: "[]"}}
+		}
 		s, err := simulations.Load(ready.Name, o)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		r, err := simulations.Run(ctx, s, simulations.Options{})
+		r, err := simulations.Run(ctx, s, simulations.Options{Parallel: 1})
 		cancel()
 		if err != nil {
 			t.Errorf("%s: %v", ready.Name, err)

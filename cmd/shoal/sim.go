@@ -27,7 +27,8 @@ func simCmd(s *shell) *cobra.Command {
 		Long: `Sim runs scenarios: so many machines of these kinds, with these links, data, load and failures. It needs no running
 node. A scenario is a YAML file, or one that is ready: 'shoal sim ls' lists them, 'shoal sim show NAME' prints one to begin
 with. The model simulates up to a million nodes, by events, with the decisions that real nodes take; the same seed gives the
-same run, to the byte.`,
+same run, to the byte. '--storey world' runs complete nodes instead, up to a thousand or so, in virtual time; '--storey both' tells how far
+the model is from them.`,
 		Example: "  shoal sim run lan-5\n  shoal sim run planet-1m --nodes 1e5\n  shoal sim show lan-5 > mine.yaml && shoal sim run mine.yaml",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
