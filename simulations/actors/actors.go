@@ -87,7 +87,7 @@ type Agent struct {
 	t        *Troupe
 	members  []*member
 	acked    uint64 // turns that somebody was told of
-	log      [128]entry
+	log      [32]entry
 	caring   bool
 	moving   bool
 	idling   bool
