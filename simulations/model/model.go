@@ -91,6 +91,7 @@ type city struct {
 
 	onUp, onDown []func(node)        // districts that want to know
 	onWipe       []func(node)        // the disk is gone, as well
+	onCut        []func()            // what lies between nodes is about to change
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures
 	bytes        map[string]*uint64  // that crossed links, by kind
