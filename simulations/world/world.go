@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/capability"
 	"github.com/shoal-fabric/shoal/internal/nemesis"
 	"github.com/shoal-fabric/shoal/node"
 	"github.com/shoal-fabric/shoal/sandbox"
@@ -109,6 +110,8 @@ func carry(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (r
 	defer cancel()
 	w.ctx = ctx
 	w.watchStop(cancel)
+	capability.Remember(1 << 16)
+	defer capability.Remember(0)
 	w.shared = storage.NewShared(64 << 20)
 	defer w.shared.Close()
 	if w.box, err = sandbox.New(sandbox.Config{}); err != nil {

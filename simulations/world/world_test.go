@@ -73,12 +73,12 @@ func TestMany(t *testing.T) {
 		t.Skip("set -nodes")
 	}
 	s := small(*many)
-	s.Duration = *span
+	s.Duration, s.Settle = *span, time.Second
 	begun := time.Now()
 	simulate(t, s, Options{Progress: func(p Progress) {
 		if p.Done%50 == 0 && p.At%(10*time.Second) == 0 {
 			t.Logf("%s %+v, %d goroutines, %s", uptime(), p, runtime.NumGoroutine(), resident())
-			if p.At == 10*time.Second && *profile != "" {
+			if p.At == 0 && p.Phase == "load" && *profile != "" {
 				for name, debug := range map[string]int{"heap": 0, "goroutine": 1} {
 					f, _ := os.Create(*profile + "." + name)
 					_ = pprof.Lookup(name).WriteTo(f, debug)
