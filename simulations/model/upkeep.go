@@ -12,7 +12,7 @@ import (
 const (
 	upkeepEvery = time.Minute // the tables that are refreshed in it go together
 	mostUpkeep  = 128         // nodes whose turn it is are simulated, each
-	someUpkeep  = 16          // if there are more, so many are drawn; the others cost as much on average
+	someUpkeep  = 8           // if there are more, so many are drawn; the others cost as much on average
 	maxRefresh  = 15          // kbucket's maxCplForRefresh
 )
 
