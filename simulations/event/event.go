@@ -35,6 +35,7 @@ type Loop struct {
 	seed     uint64
 	queue    radix
 	handlers []func(Event)
+	counts   []uint64 // by kind
 	hash     uint64
 	done     uint64
 
@@ -57,9 +58,12 @@ func New(seed uint64) *Loop {
 
 // Handle names a handler. Kinds are given out in order, so handlers must be named in the same order in every run.
 func (l *Loop) Handle(f func(Event)) Kind {
-	l.handlers = append(l.handlers, f)
+	l.handlers, l.counts = append(l.handlers, f), append(l.counts, 0)
 	return Kind(len(l.handlers) - 1)
 }
+
+// Counts returns how many events were handled, by kind; those of After are the first kind. It is the loop's own.
+func (l *Loop) Counts() []uint64 { return l.counts }
 
 // Now is the time of the event that is being handled.
 func (l *Loop) Now() Time { return l.now }
@@ -108,6 +112,7 @@ func (l *Loop) Run(end Time, limit int) (more bool) {
 		}
 		l.now = e.At
 		l.done++
+		l.counts[e.Of]++
 		l.hash = (l.hash ^ uint64(e.At)) * 1099511628211
 		l.hash = (l.hash ^ (e.Arg ^ uint64(e.Who)<<32 ^ uint64(e.Of)<<16)) * 1099511628211
 		l.handlers[e.Of](e)

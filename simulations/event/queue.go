@@ -11,15 +11,51 @@ type radix struct {
 	n       int
 	last    Time
 	full    uint64 // a bit for each bucket that has events; bucket 64 is not used, times being positive
-	at      int    // of bucket 0: events before it are gone
-	buckets [64][]Event
+	at      int    // of the first block of bucket 0: events before it are gone
+	buckets [64]list
+	free    *block
+}
+
+// list is blocks of events, the first added first.
+type list struct{ first, last *block }
+
+// block is a piece of a list, 12 KiB: lists grow without being copied, and what one leaves another takes.
+type block struct {
+	n    int
+	next *block
+	e    [512]Event
 }
 
 func (q *radix) push(e Event) {
 	i := bits.Len64(uint64(e.At ^ q.last))
-	q.buckets[i] = append(q.buckets[i], e)
-	q.full |= 1 << i
+	q.append(i, e)
 	q.n++
+}
+
+func (q *radix) append(i int, e Event) {
+	l := &q.buckets[i]
+	b := l.last
+	if b == nil || b.n == len(b.e) {
+		b = q.block()
+		if l.last == nil {
+			l.first = b
+			q.full |= 1 << i
+		} else {
+			l.last.next = b
+		}
+		l.last = b
+	}
+	b.e[b.n] = e
+	b.n++
+}
+
+func (q *radix) block() *block {
+	b := q.free
+	if b == nil {
+		return &block{}
+	}
+	q.free, b.next, b.n = b.next, nil, 0
+	return b
 }
 
 // pop takes the next event if it does not lie after end.
@@ -27,11 +63,16 @@ func (q *radix) pop(end Time) (e Event, ok bool) {
 	if q.full&1 == 0 && !q.deal(end) || q.last > end {
 		return e, false
 	}
-	list := q.buckets[0]
-	e = list[q.at]
-	if q.at++; q.at == len(list) {
-		q.buckets[0], q.at = list[:0], 0
-		q.full &^= 1
+	l := &q.buckets[0]
+	b := l.first
+	e = b.e[q.at]
+	if q.at++; q.at == b.n {
+		q.at = 0
+		if l.first = b.next; l.first == nil {
+			l.last = nil
+			q.full &^= 1
+		}
+		b.next, q.free = q.free, b
 	}
 	q.n--
 	return e, true
@@ -44,25 +85,26 @@ func (q *radix) deal(end Time) bool {
 		return false
 	}
 	i := bits.TrailingZeros64(q.full)
-	list := q.buckets[i]
-	last := list[0].At
-	for k := range list {
-		last = min(last, list[k].At)
+	first := q.buckets[i].first
+	last := first.e[0].At
+	for b := first; b != nil; b = b.next {
+		for k := range b.e[:b.n] {
+			last = min(last, b.e[k].At)
+		}
 	}
 	if last > end {
 		return false
 	}
 	q.last = last
 	q.full &^= 1 << i
-	for k := range list {
-		j := bits.Len64(uint64(list[k].At ^ last))
-		q.buckets[j] = append(q.buckets[j], list[k])
-		q.full |= 1 << j
-	}
-	if cap(list) > 1<<12 && len(list) < cap(list)/4 {
-		q.buckets[i] = nil // it was large once
-	} else {
-		q.buckets[i] = list[:0]
+	q.buckets[i] = list{}
+	for b := first; b != nil; {
+		for k := range b.e[:b.n] {
+			q.append(bits.Len64(uint64(b.e[k].At^last)), b.e[k])
+		}
+		next := b.next
+		b.next, q.free = q.free, b
+		b = next
 	}
 	return true
 }
