@@ -32,7 +32,7 @@ func (e Envelope) Open(domain string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(e.Sig) != ed25519.SignatureSize || !ed25519.Verify(pub, signed(domain, e.Payload), e.Sig) {
+	if len(e.Sig) != ed25519.SignatureSize || !verify(pub, signed(domain, e.Payload), e.Sig) {
 		return nil, shoal.E(shoal.Refused, domain+" of "+e.Signer.Short(), "the signature does not fit", "")
 	}
 	return e.Payload, nil

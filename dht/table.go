@@ -204,6 +204,9 @@ func (d *DHT) turn() time.Duration {
 		case !in[p] && !c.sticky && d.host.Network().Connectedness(p) != network.Connected:
 			delete(d.peers, p)
 			continue
+		case !in[p] && !d.kad.RoutingTable().UsefulNewPeer(p):
+			c.told, c.due, c.delay = time.Time{}, now, 0
+			continue // there is no room for it: a change of the table, if not the next idle turn, looks again
 		case !in[p]:
 			c.told = time.Time{} // it left the table, for a reason
 		case c.told.IsZero():

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	corehost "github.com/libp2p/go-libp2p/core/host"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents"
@@ -103,7 +104,7 @@ func (n *Node) build(ctx, life context.Context) error {
 		return err
 	}
 	fabric := r.members.Fabric()
-	r.rpc = rpc.New(r.host.Libp2p(), rpc.Config{Fabric: fabric, Connect: n.connect, Log: cfg.Log})
+	r.rpc = rpc.New(r.host.Libp2p(), rpc.Config{Fabric: fabric, Connect: n.connect, ReadAhead: cfg.stage().ReadAhead, Log: cfg.Log})
 	r.members.Attach(r.rpc)
 	if r.dht, err = dht.New(r.host.Libp2p(), dht.Config{
 		Fabric: fabric, IsMember: n.isMember, Step: cfg.patience(), Table: r.disk.Table("dht"), Log: cfg.Log,
@@ -112,8 +113,12 @@ func (n *Node) build(ctx, life context.Context) error {
 	}
 	n.late.dht.Store(r.dht)
 	r.guard = data.NewGuard(r.disk.Blocks())
+	var swap corehost.Host
+	if cfg.Stage == nil {
+		swap = r.host.Libp2p()
+	}
 	r.blobs, err = blobs.New(blobs.Config{
-		Store: r.guard, Host: r.host.Libp2p(), Log: cfg.Log,
+		Store: r.guard, Host: swap, Log: cfg.Log,
 		Public: func(c cid.Cid) bool {
 			d := n.late.data.Load() // bitswap may be asked before there is one
 			return d != nil && d.Public(c)

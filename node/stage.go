@@ -19,7 +19,8 @@ import (
 )
 
 // Stage is what a node of a simulated world has in place of a machine; package world builds it. Nothing else of a node is
-// different there. The zero value of each field leaves the machine's in place.
+// different there, but that it does not speak bitswap: a world has no strangers. The zero value of each field leaves the machine's
+// in place.
 type Stage struct {
 	Key        ed25519.PrivateKey // who the node is
 	Storage    storage.Options    // of the node's store; Log is the node's
@@ -34,6 +35,8 @@ type Stage struct {
 	// Device stands in for the commands of executors, once they have their devices.
 	Device  func(ctx context.Context, r shoal.Run, devices []reserve.Device) (shoal.Ran, error)
 	Natives map[string]agents.Native // code of agents, beside that of the node
+
+	ReadAhead int // bytes: see rpc.Config
 }
 
 // stage returns what the configuration replaces.

@@ -13,7 +13,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 )
 
-// readBuffer is what a shared stream reads ahead: two dozen frames of a small call.
+// readBuffer is what a shared stream reads ahead as a rule: two dozen frames of a small call.
 const readBuffer = 32 << 10
 
 // measureEvery is how many frames at most may come together.
@@ -173,7 +173,7 @@ func (c *client) forget(id uint64) *call {
 
 // read takes in answers. Those to calls that nobody waits for any more are skipped.
 func (c *client) read() error {
-	in := bufio.NewReaderSize(c.raw, readBuffer)
+	in := bufio.NewReaderSize(c.raw, c.peer.rpc.cfg.ReadAhead)
 	for {
 		if c.unmeasured++; in.Buffered() == 0 || c.unmeasured >= measureEvery {
 			c.measure = true

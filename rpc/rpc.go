@@ -69,6 +69,10 @@ type Config struct {
 	// all peers; beyond, streams are refused. Defaults 1024 and 8192.
 	MaxStreams    int
 	MaxAllStreams int
+
+	// ReadAhead is what is read at once of the calls of one peer, and of the answers of one: some bytes of
+	// memory for each. Default 32 KiB.
+	ReadAhead int
 }
 
 func (c Config) validate() Config {
@@ -81,6 +85,7 @@ func (c Config) validate() Config {
 	def(&c.MaxHandlers, 16384)
 	def(&c.MaxStreams, 1024)
 	def(&c.MaxAllStreams, 8192)
+	def(&c.ReadAhead, readBuffer)
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 32 << 20
 	}

@@ -97,7 +97,7 @@ func (p *remote) leave(s *server) {
 
 // read takes in requests until the stream ends or the peer breaks the rules.
 func (s *server) read() error {
-	in := bufio.NewReaderSize(s.raw, readBuffer)
+	in := bufio.NewReaderSize(s.raw, s.rpc.cfg.ReadAhead)
 	for {
 		f, err := readFrame(in)
 		if err != nil {

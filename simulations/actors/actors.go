@@ -193,6 +193,9 @@ func (t *Troupe) Down(n Node) {
 		m.a.touch()
 		m.crash()
 	}
+	if len(t.at[n]) == 0 { // it keeps nothing: nobody misses it
+		return
+	}
 	life := t.w.Life(n)
 	// It is missed once no answer came for Suspect, which is looked at every Beat.
 	t.w.After(Suspect+time.Duration(t.w.Dice(int64(Beat))), func() {
@@ -209,6 +212,9 @@ func (t *Troupe) Down(n Node) {
 
 // Started: a node is back, with its disk.
 func (t *Troupe) Started(n Node) {
+	if len(t.at[n]) == 0 {
+		return
+	}
 	life := t.w.Life(n)
 	t.w.After(time.Duration(t.w.Dice(int64(Beat))), func() {
 		if t.w.Up(n) && t.w.Life(n) == life {

@@ -78,9 +78,9 @@ func (t *Implied) Closest(of uint32, key uint64, n int, now time.Duration, out [
 		if out = t.draw(of, bucket, low, high, now, out); len(out)-begin >= n {
 			return out
 		}
-		return t.all(of, bucket+1, s.last(id), now, out)
+		return t.all(of, bucket+1, s.last(of), now, out)
 	}
-	last := s.last(id)
+	last := s.last(of)
 	if bucket = min(bucket, last); bucket == last {
 		out = t.all(of, last, last, now, out)
 	} else {
@@ -176,7 +176,7 @@ func (t *Implied) Has(a, b uint32, now time.Duration) bool {
 	s := t.s
 	id := s.ids[a]
 	bucket := bits.LeadingZeros64(id ^ s.ids[b])
-	if bucket >= s.last(id) {
+	if bucket >= s.last(a) {
 		return a != b && t.shows(a, b, now)
 	}
 	low, high := s.sharing(s.ids[b], bucket+1)

@@ -163,7 +163,7 @@ func TestAgainstKadDHT(t *testing.T) {
 			r := mrand.New(mrand.NewPCG(1, uint64(n)))
 			f := newFabric(t, t.Context(), n)
 			f.warm(r)
-			s := kad.NewSpaceOf(slices.Clone(f.ids), 1)
+			s := kad.NewSpaceOf(slices.Clone(f.ids), n, 1)
 			x := &kad.Searcher{
 				Space: s, Tables: kad.NewImplied(s), Links: kad.NewLinks(n, 192, 255, true), Net: uneven{r}, Handshake: memnet.HandshakeTrips,
 			}

@@ -238,7 +238,7 @@ func (s *Searcher) send(place uint32, dist uint64, depth uint8, at time.Duration
 			if f.answer = at + patience; ok && way <= dialTime {
 				s.Links.Dial(s.from, place) // it goes on, and is there for a later step
 			} else {
-				s.silent.failed(s.from, place, s.now+f.answer)
+				s.silent.failed(s.from, place, s.Space.Len(), s.now+f.answer)
 			}
 			f.linked = f.answer
 			s.r.Silent++
@@ -264,7 +264,7 @@ func (s *Searcher) ask(f flight, open bool) flight {
 	f.sent = true
 	if !ok || way > patience {
 		f.answer = f.linked + patience
-		s.silent.failed(s.from, f.place, s.now+f.answer)
+		s.silent.failed(s.from, f.place, s.Space.Len(), s.now+f.answer)
 		s.r.Silent++
 		return f
 	}

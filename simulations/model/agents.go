@@ -25,9 +25,8 @@ type agents struct {
 	c      *city
 	dice   *rand.Rand
 	troupe *actors.Troupe
-	first  []uint32            // by family: its first agent
-	topics uint32              // the first one that is a durable topic
-	born   map[node]event.Time // when nodes came back last
+	first  []uint32 // by family: its first agent
+	topics uint32   // the first one that is a durable topic
 	disks  map[node]disk
 	places map[uint64]*belief // by caller and agent
 	names  map[uint64]bool    // by caller and agent: whether its key is known
@@ -74,7 +73,7 @@ const directoryID = 1 << 30
 
 func (c *city) buildAgents() error {
 	k := &agents{
-		c: c, dice: c.loop.Rand("agents"), born: map[node]event.Time{}, disks: map[node]disk{}, places: map[uint64]*belief{},
+		c: c, dice: c.loop.Rand("agents"), disks: map[node]disk{}, places: map[uint64]*belief{},
 		names: map[uint64]bool{}, where: map[uint64]event.Time{}, took: c.tell.of("call_ms"),
 	}
 	k.troupe = actors.New(k)
@@ -96,7 +95,6 @@ func (c *city) buildAgents() error {
 		}
 	})
 	c.onUp = append(c.onUp, func(n node) {
-		k.born[n] = c.loop.Now()
 		k.troupe.Started(n)
 	})
 	c.onCut = append(c.onCut, k.troupe.Stir)
@@ -534,7 +532,7 @@ func (k *agents) Up(n node) bool { return k.c.up[n] }
 func (k *agents) Life(n node) uint64 { return uint64(k.c.lives(n)) + 1 }
 
 // Born is when it started last.
-func (k *agents) Born(n node) time.Duration { return time.Duration(k.born[n]) }
+func (k *agents) Born(n node) time.Duration { return time.Duration(k.c.since[n]) }
 
 // Way is how long a message takes, about.
 func (k *agents) Way(from, to node) time.Duration { return k.c.rtt(from, to) / 2 }
@@ -608,7 +606,7 @@ func (k *agents) Spare(_ *actors.Agent, not []node) (node, bool) {
 
 // Free counts those.
 func (k *agents) Free(not []node) int {
-	n := k.c.len() - len(k.c.tasks.gone)
+	n := k.c.len() - k.c.downs
 	for _, x := range not {
 		if k.c.up[x] {
 			n--
@@ -619,7 +617,7 @@ func (k *agents) Free(not []node) int {
 
 // Gone reports whether a node has been away for long.
 func (k *agents) Gone(n node) bool {
-	at, gone := k.c.tasks.gone[n]
+	at, gone := k.c.gone(n)
 	return gone && k.c.loop.Now()-at >= event.At(actors.Replace)
 }
 

@@ -118,7 +118,7 @@ func (t *tasks) rows(p *pool) match.Rows {
 		p.fresh = now
 		for i, n := range p.nodes {
 			m := t.member(n)
-			if at, down := t.gone[n]; down && now-at >= event.At(suspectAfter) {
+			if at, down := c.gone(n); down && now-at >= event.At(suspectAfter) {
 				m.State = shoal.Suspect
 			}
 			if x := c.machines.at[n]; x != nil {

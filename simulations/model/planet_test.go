@@ -11,7 +11,10 @@ import (
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
 
-var planet = flag.Int("planet", 0, "nodes of TestPlanet, such as 1000000; 0: it is skipped")
+var (
+	planet     = flag.Int("planet", 0, "nodes of TestPlanet, such as 1000000; 0: it is skipped")
+	planetTime = flag.Duration("planet-time", time.Hour, "simulated time of TestPlanet")
+)
 
 // TestPlanet has a million nodes come and go for an hour, and look up ten keys each.
 func TestPlanet(t *testing.T) {
@@ -20,7 +23,7 @@ func TestPlanet(t *testing.T) {
 		t.Skip("takes minutes; -planet 1000000 runs it")
 	}
 	s := town(n, func(s *scenario.Scenario) {
-		s.Duration = time.Hour
+		s.Duration = *planetTime
 		for i := range s.Classes {
 			s.Classes[i].Session, s.Classes[i].Downtime = 4*time.Hour, 20*time.Minute
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/capability"
 	"github.com/shoal-fabric/shoal/internal/nemesis"
 	"github.com/shoal-fabric/shoal/node"
 	"github.com/shoal-fabric/shoal/sandbox"
@@ -39,6 +40,8 @@ type Progress struct {
 	Of    int           //
 	At    time.Duration // since the load began
 	Total time.Duration // that it will take
+
+	Events uint64 // of the network, so far
 }
 
 // Times of a world.
@@ -109,6 +112,8 @@ func carry(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (r
 	defer cancel()
 	w.ctx = ctx
 	w.watchStop(cancel)
+	capability.Remember(1 << 16)
+	defer capability.Remember(0)
 	w.shared = storage.NewShared(64 << 20)
 	defer w.shared.Close()
 	if w.box, err = sandbox.New(sandbox.Config{}); err != nil {

@@ -34,10 +34,13 @@ func small(nodes int) *scenario.Scenario {
 		Agents: []scenario.Agents{{Name: "agent", Count: 2, State: 1 << 10, Replicas: 3}},
 		Topics: []scenario.Topics{{Name: "topic", Count: 1, Subscribers: 2}, {Name: "log", Count: 1, Subscribers: 2, Durable: true}},
 		Load: []scenario.Load{
-			{Name: "lookup", Ask: scenario.Lookup, Rate: 1}, {Name: "find", Ask: scenario.Find, Rate: 0.5},
+			{Name: "lookup", Ask: scenario.Lookup, Rate: 1},
+			{Name: "find", Ask: scenario.Find, Rate: 0.5},
 			{Name: "task", Ask: scenario.Task, Rate: 0.5, Work: scenario.Work{Code: 64 << 10, Modules: 2, Gas: 1e8, PerByte: 10, Result: 1 << 10, Deadline: time.Minute}},
-			{Name: "call", Ask: scenario.Call, Rate: 1, Bytes: 256}, {Name: "read", Ask: scenario.Read, Rate: 1, Bytes: 64},
-			{Name: "say", Ask: scenario.Publish, On: "topic", Rate: 1, Bytes: 256}, {Name: "log", Ask: scenario.Publish, On: "log", Rate: 1, Bytes: 256},
+			{Name: "call", Ask: scenario.Call, Rate: 1, Bytes: 256},
+			{Name: "read", Ask: scenario.Read, Rate: 1, Bytes: 64},
+			{Name: "say", Ask: scenario.Publish, On: "topic", Rate: 1, Bytes: 256},
+			{Name: "log", Ask: scenario.Publish, On: "log", Rate: 1, Bytes: 256},
 		},
 	}
 }
@@ -73,12 +76,12 @@ func TestMany(t *testing.T) {
 		t.Skip("set -nodes")
 	}
 	s := small(*many)
-	s.Duration = *span
+	s.Duration, s.Settle = *span, time.Second
 	begun := time.Now()
 	simulate(t, s, Options{Progress: func(p Progress) {
 		if p.Done%50 == 0 && p.At%(10*time.Second) == 0 {
 			t.Logf("%s %+v, %d goroutines, %s", uptime(), p, runtime.NumGoroutine(), resident())
-			if p.At == 10*time.Second && *profile != "" {
+			if p.At == 0 && p.Phase == "load" && *profile != "" {
 				for name, debug := range map[string]int{"heap": 0, "goroutine": 1} {
 					f, _ := os.Create(*profile + "." + name)
 					_ = pprof.Lookup(name).WriteTo(f, debug)
