@@ -37,7 +37,7 @@ func modeller(_ context.Context, seed uint64) (*rig.Worker, error) {
 func scene(nodes int) (*scenario.Scenario, error) {
 	times := float64(nodes) / 1e5
 	shorter := func(d time.Duration) time.Duration { return time.Duration(float64(d) / times) }
-	text := fmt.Sprintf(town, nodes-20, shorter(townTime), lookupRate*times, shorter(jobEvery))
+	text := fmt.Sprintf(town, nodes-4, shorter(townTime), lookupRate*times, shorter(jobEvery))
 	return scenario.Parse("town.yaml", []byte(text), scenario.Options{})
 }
 
