@@ -63,6 +63,9 @@ func TestGPUs(t *testing.T) {
 	if late["task_failed"] != 0.5 {
 		t.Errorf("of four tasks two end in time: %v", late)
 	}
+	if free := run(func(s *scenario.Scenario) { s.Load[0].Work.Needs = "gpus.exists(g, g.free >= gib(30))" }); free["task_failed"] != 0 || free["makespan_s"] > 25 {
+		t.Errorf("a card that is free: %v", free)
+	}
 	if none := run(func(s *scenario.Scenario) { s.Load[0].Work.Needs = "memory > gib(1000)" }); none["task_failed"] != 1 {
 		t.Errorf("nobody fits: %v", none)
 	}
