@@ -34,6 +34,7 @@ type Options struct {
 	Parallel int    // runs of the model at once; 0: as many as there are processors
 	Memory   uint64 // bytes that runs may take; 0: nobody knows, so that nothing is refused
 	Version  string // of the program, for the result
+	World    Helper // starts processes of worlds; required for them
 	// Progress is told now and then how far all runs are; nil: nobody is. It is called by one goroutine at a time.
 	Progress func(Progress)
 }
@@ -129,15 +130,14 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 					return
 				}
 				stop := watch()
-				out[i].run, out[i].err = one(ctx, s, jobs[i], m.of())
+				out[i].run, out[i].err = one(ctx, s, jobs[i], m.o.World, m.of())
+				most := stop()
 				if r := out[i].run; r != nil {
-					r.RSS = stop()
-					if r.RSS > 0 {
-						r.Figures["memory_per_node"] = float64(r.RSS) / float64(r.Nodes*at)
+					if r.RSS == 0 { // a world has a process of its own, and tells
+						r.RSS = most
+						r.Figures["memory_per_node"] = float64(most) / float64(r.Nodes*at)
 					}
 					m.end()
-				} else {
-					stop()
 				}
 			}
 		})
@@ -154,9 +154,9 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 	return runs, nil
 }
 
-func one(ctx context.Context, s *scenario.Scenario, j job, tell func(now time.Duration, events uint64)) (*report.Run, error) {
+func one(ctx context.Context, s *scenario.Scenario, j job, h Helper, tell func(now time.Duration, events uint64)) (*report.Run, error) {
 	if j.storey == report.World {
-		return runWorld(ctx, s, j.seed, j.policy, tell)
+		return runWorld(ctx, h, s, j.seed, j.policy, tell)
 	}
 	return model.Run(ctx, s, j.seed, model.Options{Policy: j.policy, Progress: func(p model.Progress) { tell(p.Now, p.Events) }})
 }

@@ -2,18 +2,28 @@ package simulations
 
 import (
 	"context"
+	"os/exec"
 	"time"
 
-	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
+	"github.com/shoal-fabric/shoal/simulations/world"
 )
 
 // hasWorld says whether complete nodes can be run.
-const hasWorld = false
+const hasWorld = true
+
+// Helper makes the command of a process that calls WorldMain, with WorldVerb and then args as its arguments.
+type Helper func(ctx context.Context, args ...string) *exec.Cmd
+
+// WorldVerb is the first argument of a process that calls WorldMain.
+const WorldVerb = world.Verb
+
+// WorldMain is the whole of a process that a Helper began.
+func WorldMain() { world.Main() }
 
 // runWorld runs one world.
-func runWorld(context.Context, *scenario.Scenario, uint64, cost.Policy, func(time.Duration, uint64)) (*report.Run, error) {
-	return nil, shoal.E(shoal.Invalid, "storey world", "this version has only the model", "leave --storey out")
+func runWorld(ctx context.Context, h Helper, s *scenario.Scenario, seed uint64, policy cost.Policy, tell func(time.Duration, uint64)) (*report.Run, error) {
+	return world.Start(ctx, h, s, seed, policy, func(p world.Progress) { tell(p.At, p.Events) })
 }

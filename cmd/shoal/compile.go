@@ -10,6 +10,7 @@ import (
 
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/sandbox"
+	"github.com/shoal-fabric/shoal/simulations"
 )
 
 const compileVerb = "compile-module"
@@ -43,6 +44,17 @@ func nativeCmd() *cobra.Command {
 			}
 			return nil
 		},
+	}
+}
+
+// worldCmd is how complete nodes are simulated: in a process whose clock is its own.
+func worldCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:    simulations.WorldVerb,
+		Short:  "Simulate complete nodes, for the 'sim run' that started this",
+		Hidden: true,
+		Args:   exactly(0),
+		Run:    func(*cobra.Command, []string) { simulations.WorldMain() },
 	}
 }
 

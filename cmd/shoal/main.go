@@ -94,7 +94,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (not allowed, or no peer 
 		"data":   {putCmd(s), getCmd(s), lsCmd(s), whereCmd(s), pinCmd(s), unpinCmd(s), gcCmd(s)},
 		"run":    {demoCmd(s), runCmd(s), taskCmd(s), explainCmd(s), inspectCmd(s), simCmd(s)},
 		"agents": {agentCmd(s), serviceCmd(s), ownerCmd(s), newCmd(s), stateCmd(s), topicCmd(s)},
-		"":       {completionCmd(s), versionCmd(s), compileCmd(), nativeCmd()},
+		"":       {completionCmd(s), versionCmd(s), compileCmd(), nativeCmd(), worldCmd()},
 	} {
 		for _, v := range verbs {
 			v.GroupID = group

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,7 +91,7 @@ func (f *simFlags) options() (o scenario.Options, err error) {
 // run is how to run it.
 func (f *simFlags) run(s *shell) (simulations.Options, *simMeter) {
 	m := &simMeter{s: s, begun: time.Now()}
-	return simulations.Options{Storey: f.storey, Memory: simulations.Available(), Version: node.Version, Progress: m.on}, m
+	return simulations.Options{Storey: f.storey, Memory: simulations.Available(), Version: node.Version, World: helper(simulations.WorldVerb), Progress: m.on}, m
 }
 
 // simOut is what 'sim run' prints as JSON: the first run's figures, and all runs.
@@ -167,7 +167,7 @@ the scenario is wrong, and with 3 if this machine's memory does not hold it. Ctr
 			}); err != nil {
 				return err
 			}
-			return simVerdict(r, data)
+			return simVerdict("sim run "+r.Scenario, r, "run such a seed again with 'shoal sim replay "+data+" --seed S'")
 		},
 	}
 	f.add(cmd)
@@ -191,20 +191,33 @@ func outOf(r *report.Result, page, data string) simOut {
 	return out
 }
 
-// simVerdict is an error if a result is not as it should be: it names everything that is not.
-func simVerdict(r *report.Result, data string) error {
-	why := append(r.Misses(), r.Broken()...)
-	for _, c := range report.Storeys(r, report.Bands) {
-		if !c.Inside && c.Why != "one seed tells no interval" {
-			why = append(why, fmt.Sprintf("the model differs from the world in %s (%s) by %+.1f %% ± %.1f %%: %s", c.Figure, c.Policy, 100*c.Diff, 100*c.Half,
-				cmp.Or(c.Why, fmt.Sprintf("the band is %.0f %%", 100*c.Band))))
+// simVerdict is an error if a result is not as it should be: it names all that is not; the summary says what was found instead.
+func simVerdict(what string, r *report.Result, try string) error {
+	var why, unmet, off []string
+	for _, e := range r.Expect {
+		if slices.ContainsFunc(r.Unmet, func(u report.Unmet) bool { return u.Expect == e }) {
+			unmet = append(unmet, e)
 		}
+	}
+	if len(unmet) > 0 {
+		why = append(why, "not as expected: "+strings.Join(unmet, ", "))
+	}
+	if broken := r.Broken(); len(broken) > 0 {
+		why = append(why, fmt.Sprintf("%s, the first: %s", counted(len(broken), "violation"), strings.TrimPrefix(broken[0], "violation: ")))
+	}
+	for _, c := range report.Storeys(r, report.Bands) {
+		if !c.Inside && !c.Alone {
+			off = append(off, c.Figure+" ("+c.Policy+")")
+		}
+	}
+	if len(off) > 0 {
+		why = append(why, "the model is not within the band of the world: "+strings.Join(off, ", "))
 	}
 	switch {
 	case len(why) > 0:
-		return shoal.E(shoal.Failed, "sim run "+r.Scenario, strings.Join(why, "\n"), "run such a seed again with 'shoal sim replay "+data+" --seed S'")
+		return shoal.E(shoal.Failed, what, strings.Join(why, "; "), try)
 	case r.Cut:
-		return shoal.E(shoal.Canceled, "sim run "+r.Scenario, "it was interrupted", "the report has what there is until then")
+		return shoal.E(shoal.Canceled, what, "it was interrupted", "the report has what there is until then")
 	}
 	return nil
 }

@@ -97,6 +97,7 @@ func (c *city) buildAgents() error {
 	c.onUp = append(c.onUp, func(n node) {
 		k.troupe.Started(n)
 	})
+	c.onCut = append(c.onCut, k.troupe.Stir)
 	c.onWipe = append(c.onWipe, func(n node) { k.troupe.Wiped(n, c.s.Table) })
 	c.finishers = append(c.finishers, k.finish)
 	c.loads(k.ask, scenario.Call, scenario.Read)
@@ -532,6 +533,15 @@ func (k *agents) Life(n node) uint64 { return uint64(k.c.lives(n)) + 1 }
 
 // Born is when it started last.
 func (k *agents) Born(n node) time.Duration { return time.Duration(k.c.since[n]) }
+
+// Way is how long a message takes, about.
+func (k *agents) Way(from, to node) time.Duration { return k.c.rtt(from, to) / 2 }
+
+// Calm reports whether nothing keeps messages back.
+func (k *agents) Calm() bool { return len(k.c.churn.cuts) == 0 && len(k.c.churn.slow) == 0 }
+
+// Sent counts messages that were not posted.
+func (k *agents) Sent(bytes int) { *k.c.links.agents += uint64(bytes) }
 
 // Post brings a message, if it can get there when it is sent and when it arrives.
 func (k *agents) Post(from, to node, bytes int, f func()) {

@@ -146,16 +146,10 @@ func (t *tasks) member(n node) shoal.Member {
 
 // attributes makes the members that stand for classes.
 func (t *tasks) attributes() {
-	for _, cl := range t.c.s.Classes {
-		a := shoal.Attributes{
-			OS: "linux", Arch: "amd64", CPUs: max(cl.Cores, 1), Memory: uint64(cl.Memory), Disk: uint64(cl.Disk), Labels: cl.Labels,
-			HashMBs: hashRate(cl.Gas), Rates: shoal.Rates{Gas: cl.Gas},
-		}
-		for _, g := range cl.GPUs {
-			for range max(g.Count, 1) {
-				a.GPUs = append(a.GPUs, shoal.GPU{Vendor: g.Vendor, Model: g.Model, Memory: uint64(g.Memory)})
-			}
-		}
+	for i := range t.c.s.Classes {
+		cl := &t.c.s.Classes[i]
+		a := cl.Attributes()
+		a.HashMBs = hashRate(cl.Gas)
 		if len(a.GPUs) > 0 {
 			a.Executors = []string{gpuExecutor}
 		}

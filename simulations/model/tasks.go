@@ -541,7 +541,16 @@ func (t *task) end(ok bool) {
 		d.failed++
 	}
 	d.c.links.ended(t.at, ok)
-	t.a.tasks = slices.DeleteFunc(t.a.tasks, func(x *task) bool { return x == t })
+	a := t.a
+	a.tasks = slices.DeleteFunc(a.tasks, func(x *task) bool { return x == t })
+	t.list = nil           // the deadline may hold on to the task for a while
+	if len(a.tasks) == 0 { // what it remembers of offers and places is old by the next task, unless that comes soon
+		d.c.loop.After(whereAge, func() {
+			if len(a.tasks) == 0 {
+				a.offers, a.where = map[offerKey]noted{}, map[uint32]located{}
+			}
+		})
+	}
 }
 
 // drop takes away an attempt that is under way.

@@ -59,7 +59,7 @@ type Run struct {
 }
 
 // Point is a value over simulated time. Series that have percentiles are several: "lookup_ms_p50", "lookup_ms_p99". Those that
-// have a plot of their own are those of the times among the figures (with _p50 and _p99), and availability, locality, queue, gpu_use, and up,
+// have a plot of their own are those of the times among the figures (with _p50 and _p99), and availability, locality, queue_mean, gpu_use, and up,
 // the part of the nodes that are up.
 type Point struct {
 	At    float64 `json:"t"` // seconds since the load began: the middle of the time it speaks of

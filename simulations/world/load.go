@@ -41,7 +41,7 @@ func (w *world) play(ctx context.Context) {
 			if t >= w.s.Duration {
 				phase = "settle"
 			}
-			w.o.Progress(Progress{Phase: phase, At: t, Total: total})
+			w.o.Progress(Progress{Phase: phase, At: t, Total: total, Events: w.net.Stats().Events - w.tally.atZero.Events})
 			w.tally.look(w)
 			w.sleep(ctx, looksOn)
 		}

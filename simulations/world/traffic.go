@@ -10,10 +10,18 @@ import (
 // kind says what a protocol's streams carry; "": calls of many kinds.
 func kind(protocol string) string {
 	for _, k := range [][2]string{
-		{"/stream/data.", report.ByData}, {"/bitswap", report.ByData}, {"/stream/code.", report.ByCode}, {"/stream/result.", report.ByResults},
-		{"/stream/agents.", report.ByAgents}, {"/stream/pubsub", report.ByTopics}, {"/stream/cast", report.ByTopics},
-		{"/meshsub", report.ByTopics}, {"/floodsub", report.ByTopics}, {"/gossip", report.ByTopics},
-		{"/kad/", report.ByDHT}, {"/door", report.ByMembers},
+		{"/stream/data.", report.ByData},
+		{"/bitswap", report.ByData},
+		{"/stream/code.", report.ByCode},
+		{"/stream/result.", report.ByResults},
+		{"/stream/agents.", report.ByAgents},
+		{"/stream/pubsub", report.ByTopics},
+		{"/stream/cast", report.ByTopics},
+		{"/meshsub", report.ByTopics},
+		{"/floodsub", report.ByTopics},
+		{"/gossip", report.ByTopics},
+		{"/kad/", report.ByDHT},
+		{"/door", report.ByMembers},
 	} {
 		if strings.Contains(protocol, k[0]) {
 			return k[1]

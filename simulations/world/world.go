@@ -40,6 +40,8 @@ type Progress struct {
 	Of    int           //
 	At    time.Duration // since the load began
 	Total time.Duration // that it will take
+
+	Events uint64 // of the network, so far
 }
 
 // Times of a world.

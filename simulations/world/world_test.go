@@ -34,10 +34,13 @@ func small(nodes int) *scenario.Scenario {
 		Agents: []scenario.Agents{{Name: "agent", Count: 2, State: 1 << 10, Replicas: 3}},
 		Topics: []scenario.Topics{{Name: "topic", Count: 1, Subscribers: 2}, {Name: "log", Count: 1, Subscribers: 2, Durable: true}},
 		Load: []scenario.Load{
-			{Name: "lookup", Ask: scenario.Lookup, Rate: 1}, {Name: "find", Ask: scenario.Find, Rate: 0.5},
+			{Name: "lookup", Ask: scenario.Lookup, Rate: 1},
+			{Name: "find", Ask: scenario.Find, Rate: 0.5},
 			{Name: "task", Ask: scenario.Task, Rate: 0.5, Work: scenario.Work{Code: 64 << 10, Modules: 2, Gas: 1e8, PerByte: 10, Result: 1 << 10, Deadline: time.Minute}},
-			{Name: "call", Ask: scenario.Call, Rate: 1, Bytes: 256}, {Name: "read", Ask: scenario.Read, Rate: 1, Bytes: 64},
-			{Name: "say", Ask: scenario.Publish, On: "topic", Rate: 1, Bytes: 256}, {Name: "log", Ask: scenario.Publish, On: "log", Rate: 1, Bytes: 256},
+			{Name: "call", Ask: scenario.Call, Rate: 1, Bytes: 256},
+			{Name: "read", Ask: scenario.Read, Rate: 1, Bytes: 64},
+			{Name: "say", Ask: scenario.Publish, On: "topic", Rate: 1, Bytes: 256},
+			{Name: "log", Ask: scenario.Publish, On: "log", Rate: 1, Bytes: 256},
 		},
 	}
 }

@@ -1,0 +1,46 @@
+package world
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// TestMain is also the child of a world.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == Verb {
+		Main()
+	}
+	os.Exit(m.Run())
+}
+
+func self(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, os.Args[0], append([]string{Verb}, args...)...)
+}
+
+// A world in a process of its own gives what it gives here, and when nobody wants it any more, what there is.
+func TestChild(t *testing.T) {
+	s := small(4)
+	s.Duration, s.Settle = 10*time.Second, time.Second
+	told := 0
+	r, err := Start(t.Context(), self, s, 1, "", func(Progress) { told++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d tellings, %+v", told, r)
+	if r.Nodes != 4 || r.Figures["lookups"] == 0 || r.Wall <= 0 || r.Cut || len(r.Broken) > 0 {
+		t.Errorf("%+v", r)
+	}
+	s.Duration = 10 * time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err = Start(ctx, self, s, 1, "", func(p Progress) {
+		if p.Phase == "load" {
+			cancel()
+		}
+	})
+	if err != nil || !r.Cut || r.Figures["lookups"] == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
