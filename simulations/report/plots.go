@@ -175,12 +175,13 @@ func (r *Result) overTime(groups []Group, title, says string, log bool, names ..
 	end := r.Duration
 	unit := unitOf(names[0])
 	for i := range groups {
-		for n, name := range names {
-			c := curve{name: groups[i].Name(groups), class: i % colours, dashed: n > 0, points: mean(groups[i], name)}
+		found := 0
+		for _, name := range names {
+			c := curve{name: groups[i].Name(groups), class: i % colours, dashed: found > 0, points: mean(groups[i], name)}
 			if len(c.points) == 0 {
 				continue
 			}
-			if n > 0 {
+			if found++; found > 1 {
 				c.name += ", " + strings.TrimPrefix(name[strings.LastIndex(name, "_"):], "_")
 			}
 			for _, p := range c.points {
