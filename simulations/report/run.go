@@ -47,7 +47,7 @@ type Run struct {
 	Wall      float64           `json:"wall_s"`
 	Events    uint64            `json:"events"`
 	Mix       map[string]uint64 `json:"event_mix,omitempty"` // the events by the district of the model that they are of; "later": of whatever
-	RSS       uint64            `json:"rss_bytes"` // greatest resident size of the process during the run, 0 unknown
+	RSS       uint64            `json:"rss_bytes"`           // greatest resident size of the process during the run, 0 unknown
 	Leaves    map[string]uint64 `json:"leaf_calls,omitempty"`
 
 	Figures map[string]float64  `json:"figures"` // by name, see Names; those that the scenario does not ask for are absent
