@@ -158,7 +158,7 @@ func (f *fabric) lookup(t *testing.T, from int, key string) (r found) {
 // TestAgainstKadDHT has kad-dht on hosts in memory and the model do the same lookups one after the other, with nothing fitted. The tables of both
 // are drawn by chance, each in its own way.
 func TestAgainstKadDHT(t *testing.T) {
-	for n, runs := range map[int]int{100: 240, 250: 160} {
+	for n, runs := range map[int]int{100: 200, 200: 120} {
 		synctest.Test(t, func(t *testing.T) {
 			r := mrand.New(mrand.NewPCG(1, uint64(n)))
 			f := newFabric(t, t.Context(), n)
