@@ -43,6 +43,9 @@ func (l *Links) note(a, b uint32) {
 	l.n[a] = uint8(n + 1)
 }
 
+// Count returns how many connections a has noted.
+func (l *Links) Count(a uint32) int { return int(l.n[a]) }
+
 // Down ends all connections of a node.
 func (l *Links) Down(a uint32) {
 	l.n[a] = 0

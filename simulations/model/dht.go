@@ -1,6 +1,7 @@
 package model
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/shoal-fabric/shoal/simulations/kad"
@@ -16,8 +17,9 @@ type dht struct {
 	s     *kad.Searcher
 	kept  *kad.Kept // start: bootstrap
 
-	placeOf []uint32 // by node
-	nodeAt  []node   // by place
+	dice    *rand.Rand // of the mesh
+	placeOf []uint32   // by node
+	nodeAt  []node     // by place
 
 	lookupTime, lookupHops, findTime, gpuTime *values
 	lookups, asked, exact                     uint64
@@ -76,7 +78,14 @@ func (c *city) buildDHT() error {
 		d.space.Set(d.placeOf[x], false, c.now())
 		d.links.Down(d.placeOf[x])
 	})
-	c.onUp = append(c.onUp, func(x node) { d.space.Set(d.placeOf[x], true, c.now()) })
+	d.dice = c.loop.Rand("mesh")
+	c.onUp = append(c.onUp, func(x node) {
+		d.space.Set(d.placeOf[x], true, c.now())
+		d.mesh(d.placeOf[x])
+	})
+	for p := range d.nodeAt {
+		d.mesh(uint32(p))
+	}
 	if c.s.Start == "bootstrap" {
 		d.bootstrap()
 	}
@@ -105,6 +114,29 @@ func (d *dht) connect(a, b node) bool {
 
 // now is the time since the begin.
 func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
+
+// mesh connects a node to members drawn by chance until it has the connections that members keep up (members.Config.Mesh); with all
+// of them in a small fabric. Among many nodes these are the ones that are never looked up again, so they are left out.
+func (d *dht) mesh(p uint32) {
+	n := len(d.nodeAt)
+	if n >= manyNodes {
+		return
+	}
+	try := func(q uint32) {
+		if q != p && d.c.up[d.nodeAt[q]] && d.links.Count(p) < mesh && d.links.Count(q) < highPeers && !d.links.Open(p, q) {
+			d.links.Dial(p, q)
+		}
+	}
+	if n <= 2*mesh {
+		for _, q := range d.dice.Perm(n) {
+			try(uint32(q))
+		}
+		return
+	}
+	for range 3 * mesh {
+		try(uint32(d.dice.IntN(n)))
+	}
+}
 
 // Trips implements kad.Net, by places.
 func (d *dht) Trips(a, b uint32, n int) (time.Duration, bool) {

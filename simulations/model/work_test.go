@@ -71,9 +71,9 @@ func TestOneTaskToTheMillisecond(t *testing.T) {
 		s.Load = []scenario.Load{{Name: "task", Ask: scenario.Task, From: "asks", Burst: &scenario.Burst{Count: 1}, Work: chore(mib, 1024, 2e9)}}
 	})
 	const rtt = 10.0
-	// The asker, one of the closest to any key, knows who holds the data. Survey waits for the look-up all the same: a connection, which
-	// takes three round trips, then identify and hello, and the request. Then the holder is asked for an offer.
-	placed := (handshake+1+greet+1)*rtt + rtt
+	// The asker, one of the closest to any key, knows who holds the data; members are connected already. The survey waits for the
+	// look-up all the same, a round trip. Then the holder is asked for an offer.
+	placed := rtt + rtt
 	compiled := mib / cost.CompileRate * 1000
 	run := 2000.0
 
