@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-fabric/shoal/bench/place"
 	"github.com/shoal-fabric/shoal/bench/rig"
 	"github.com/shoal-fabric/shoal/bench/service"
+	"github.com/shoal-fabric/shoal/bench/sim"
 	"github.com/shoal-fabric/shoal/bench/state"
 	"github.com/shoal-fabric/shoal/bench/topic"
 	"github.com/shoal-fabric/shoal/bench/topicask"
@@ -32,7 +33,7 @@ import (
 func benches() []*rig.Bench {
 	return []*rig.Bench{
 		call.Bench(), data.Bench(), gas.Bench(), node.Bench(), hostile.Bench(),
-		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(), service.Bench(), state.Bench(), topic.Bench(), topicask.Bench(), topicdurable.Bench(),
+		agent.Write(), agent.Read(), agent.Failover(), agent.Sleep(), place.Bench(), fluid.Bench(), service.Bench(), state.Bench(), topic.Bench(), topicask.Bench(), topicdurable.Bench(), sim.Bench(),
 	}
 }
 

@@ -131,14 +131,13 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 				}
 				stop := watch()
 				out[i].run, out[i].err = one(ctx, s, jobs[i], m.o.World, m.of())
+				most := stop()
 				if r := out[i].run; r != nil {
-					r.RSS = stop()
-					if r.RSS > 0 {
-						r.Figures["memory_per_node"] = float64(r.RSS) / float64(r.Nodes*at)
+					if r.RSS == 0 { // a world has a process of its own, and tells
+						r.RSS = most
+						r.Figures["memory_per_node"] = float64(most) / float64(r.Nodes*at)
 					}
 					m.end()
-				} else {
-					stop()
 				}
 			}
 		})
@@ -146,6 +145,9 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 	wg.Wait()
 	for _, o := range out {
 		if o.err != nil {
+			if ctx.Err() != nil && shoal.KindOf(o.err) == shoal.Canceled {
+				continue // it was not yet begun in earnest; what others found is kept
+			}
 			return nil, o.err
 		}
 		if o.run != nil {

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +27,8 @@ func simCmd(s *shell) *cobra.Command {
 		Long: `Sim runs scenarios: so many machines of these kinds, with these links, data, load and failures. It needs no running
 node. A scenario is a YAML file, or one that is ready: 'shoal sim ls' lists them, 'shoal sim show NAME' prints one to begin
 with. The model simulates up to a million nodes, by events, with the decisions that real nodes take; the same seed gives the
-same run, to the byte.`,
+same run, to the byte. '--storey world' runs complete nodes instead, up to a thousand or so, in virtual time; '--storey both' tells how far
+the model is from them.`,
 		Example: "  shoal sim run lan-5\n  shoal sim run planet-1m --nodes 1e5\n  shoal sim show lan-5 > mine.yaml && shoal sim run mine.yaml",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -167,7 +168,7 @@ the scenario is wrong, and with 3 if this machine's memory does not hold it. Ctr
 			}); err != nil {
 				return err
 			}
-			return simVerdict(r, data)
+			return simVerdict("sim run "+r.Scenario, r, "run such a seed again with 'shoal sim replay "+data+" --seed S'")
 		},
 	}
 	f.add(cmd)
@@ -191,20 +192,33 @@ func outOf(r *report.Result, page, data string) simOut {
 	return out
 }
 
-// simVerdict is an error if a result is not as it should be: it names everything that is not.
-func simVerdict(r *report.Result, data string) error {
-	why := append(r.Misses(), r.Broken()...)
-	for _, c := range report.Storeys(r, report.Bands) {
-		if !c.Inside && c.Why != "one seed tells no interval" {
-			why = append(why, fmt.Sprintf("the model differs from the world in %s (%s) by %+.1f %% ± %.1f %%: %s", c.Figure, c.Policy, 100*c.Diff, 100*c.Half,
-				cmp.Or(c.Why, fmt.Sprintf("the band is %.0f %%", 100*c.Band))))
+// simVerdict is an error if a result is not as it should be: it names all that is not; the summary says what was found instead.
+func simVerdict(what string, r *report.Result, try string) error {
+	var why, unmet, off []string
+	for _, e := range r.Expect {
+		if slices.ContainsFunc(r.Unmet, func(u report.Unmet) bool { return u.Expect == e }) {
+			unmet = append(unmet, e)
 		}
+	}
+	if len(unmet) > 0 {
+		why = append(why, "not as expected: "+strings.Join(unmet, ", "))
+	}
+	if broken := r.Broken(); len(broken) > 0 {
+		why = append(why, fmt.Sprintf("%s, the first: %s", counted(len(broken), "violation"), strings.TrimPrefix(broken[0], "violation: ")))
+	}
+	for _, c := range report.Storeys(r, report.Bands) {
+		if !c.Inside && !c.Alone {
+			off = append(off, c.Figure+" ("+c.Policy+")")
+		}
+	}
+	if len(off) > 0 {
+		why = append(why, "the model is not within the band of the world: "+strings.Join(off, ", "))
 	}
 	switch {
 	case len(why) > 0:
-		return shoal.E(shoal.Failed, "sim run "+r.Scenario, strings.Join(why, "\n"), "run such a seed again with 'shoal sim replay "+data+" --seed S'")
+		return shoal.E(shoal.Failed, what, strings.Join(why, "; "), try)
 	case r.Cut:
-		return shoal.E(shoal.Canceled, "sim run "+r.Scenario, "it was interrupted", "the report has what there is until then")
+		return shoal.E(shoal.Canceled, what, "it was interrupted", "the report has what there is until then")
 	}
 	return nil
 }

@@ -203,20 +203,16 @@ a scenario, it runs the seed twice.`,
 				default:
 					s.printf(", and it was %s\n", was.Trace)
 				}
+				for _, line := range append(r.Misses(), r.Broken()...) {
+					s.printf("%s\n", line)
+				}
 			}); err != nil {
 				return err
 			}
 			if !same {
 				return shoal.E(shoal.Failed, "sim replay "+args[0], "the trace differs: it was "+was.Trace+", and is "+now.Trace, "use the version and the traces that it was made with")
 			}
-			if err := simVerdict(r, args[0]); err != nil {
-				var e *shoal.Error
-				if e, _ = err.(*shoal.Error); e != nil {
-					e.What, e.Try = "sim replay "+args[0], ""
-				}
-				return err
-			}
-			return nil
+			return simVerdict("sim replay "+args[0], r, "")
 		},
 	}
 	f.add(cmd)

@@ -27,6 +27,9 @@ type World interface {
 	Up(n Node) bool
 	Life(n Node) uint64                                 // how often the node has started, from 1; greater with each start
 	Born(n Node) time.Duration                          // when it did so last
+	Way(from, to Node) time.Duration                    // of a message, about
+	Calm() bool                                         // nothing keeps messages back between nodes that are up
+	Sent(bytes int)                                     // messages that were not posted one by one
 	Post(from, to Node, bytes int, f func())            // calls f when a message arrives, if it does
 	Sync(n Node, f func())                              // calls f after an fsync, unless the node loses its power before
 	Carry(from, to Node, bytes uint64, f func(ok bool)) // moves a state
@@ -64,6 +67,8 @@ const (
 type Troupe struct {
 	w      World
 	agents map[uint32]*Agent
+	past   group.Instant      // not 0: what is done now happened then; see Agent.touch
+	bytes  int                // that messages took then
 	at     map[Node][]*member // that have a state there, or had when they were last looked for
 	stores map[Node]int       // disks that a node has lost
 }
@@ -82,10 +87,12 @@ type Agent struct {
 	t        *Troupe
 	members  []*member
 	acked    uint64 // turns that somebody was told of
-	log      [128]entry
+	log      [32]entry
 	caring   bool
 	moving   bool
 	idling   bool
+	still    bool          // only the leader's beats go on, and these are not carried out one by one; see touch
+	beatAt   time.Duration // the first of those that are left out
 	lastLead Node
 }
 
@@ -182,8 +189,12 @@ func (a *Agent) Leader() (Node, bool) {
 // Down: a node has lost its power, and with it what its disk had not synced. Those who share agents in use with it suspect it
 // in time.
 func (t *Troupe) Down(n Node) {
-	for _, m := range t.at[n] {
+	for _, m := range slices.Clone(t.at[n]) {
+		m.a.touch()
 		m.crash()
+	}
+	if len(t.at[n]) == 0 { // it keeps nothing: nobody misses it
+		return
 	}
 	life := t.w.Life(n)
 	// It is missed once no answer came for Suspect, which is looked at every Beat.
@@ -201,6 +212,9 @@ func (t *Troupe) Down(n Node) {
 
 // Started: a node is back, with its disk.
 func (t *Troupe) Started(n Node) {
+	if len(t.at[n]) == 0 {
+		return
+	}
 	life := t.w.Life(n)
 	t.w.After(time.Duration(t.w.Dice(int64(Beat))), func() {
 		if t.w.Up(n) && t.w.Life(n) == life {
@@ -212,6 +226,7 @@ func (t *Troupe) Started(n Node) {
 // tell has all groups in memory elsewhere, that share an agent with a node, handle an event.
 func (t *Troupe) tell(n Node, f func(g *group.Group, now group.Instant)) {
 	for _, m := range slices.Clone(t.at[n]) {
+		m.a.touch()
 		for _, o := range slices.Clone(m.a.members) {
 			if o.n != n && o.g != nil {
 				t.w.Count("group")
@@ -221,21 +236,35 @@ func (t *Troupe) tell(n Node, f func(g *group.Group, now group.Instant)) {
 	}
 }
 
-// Wiped: the disk of a node that is down is gone.
-func (t *Troupe) Wiped(n Node) {
+// Wiped: the disk of a node that is down is gone. It comes back as another keeper than it was, and its places are given to
+// others as if it had not.
+func (t *Troupe) Wiped(n Node, all bool) {
+	var list []*Agent
 	for _, m := range slices.Clone(t.at[n]) {
+		m.a.touch()
+		list = append(list, m.a)
 		t.forget(m)
 	}
 	t.stores[n]++
+	t.w.After(Suspect+Replace+time.Duration(t.w.Dice(int64(tend))), func() { t.look(list, all) })
 }
 
 // Missed: a node has been away for so long that its places are given to others: in the agents that are awake, or in all that
 // it keeps, which wake for that.
 func (t *Troupe) Missed(n Node, all bool) {
-	for _, m := range slices.Clone(t.at[n]) {
-		awake := slices.ContainsFunc(m.a.members, func(o *member) bool { return o.g != nil && t.w.Up(o.n) })
+	var list []*Agent
+	for _, m := range t.at[n] {
+		list = append(list, m.a)
+	}
+	t.look(list, all)
+}
+
+func (t *Troupe) look(list []*Agent, all bool) {
+	for _, a := range list {
+		a.touch()
+		awake := slices.ContainsFunc(a.members, func(o *member) bool { return o.g != nil && t.w.Up(o.n) })
 		if !awake && all {
-			for _, o := range m.a.members {
+			for _, o := range slices.Clone(a.members) {
 				if t.w.Up(o.n) && o.load() {
 					o.event(func(g *group.Group, now group.Instant) { _ = g.Campaign(now) })
 					awake = true
@@ -244,8 +273,66 @@ func (t *Troupe) Missed(n Node, all bool) {
 			}
 		}
 		if awake {
-			m.a.care()
+			a.care()
 		}
+	}
+}
+
+// Stir has all agents carry out what they do one by one from here on, as what lies between nodes is about to change.
+func (t *Troupe) Stir() {
+	for _, id := range slices.Sorted(maps.Keys(t.agents)) {
+		t.agents[id].touch()
+	}
+}
+
+// still lets an agent be still, if nothing but its leader's beats goes on: that is when the leader has just beaten, and wants to be woken
+// for the next beat only.
+func (m *member) still(next group.Instant) bool {
+	a, t := m.a, m.t
+	if !m.open || t.past > 0 || next != t.now().Add(Lease/3) || a.caring || a.moving || !t.w.Calm() || !m.g.Quiet() ||
+		len(m.waiting)+len(m.reads)+len(m.changed) > 0 || len(a.members) != len(m.stored.Mark.Conf.Members) {
+		return false
+	}
+	for _, o := range a.members {
+		if o.g == nil || !t.w.Up(o.n) || len(o.writes) > 0 || o != m && !o.g.Quiet() {
+			return false
+		}
+	}
+	a.still, a.beatAt = true, time.Duration(next)-epochStart
+	return true
+}
+
+// touch ends an agent's stillness, before something happens to it. The beats that were left out would have changed nothing but how
+// long the lease holds and when members heard of one another last. Of those whose answers would be there by now the last one is
+// carried out, as of its time, and as many before it as it takes for nobody to seem silent; the bytes of all are counted.
+func (a *Agent) touch() {
+	if !a.still {
+		return
+	}
+	a.still = false
+	t, m := a.t, a.leader()
+	if m == nil {
+		return
+	}
+	slowest := time.Duration(0)
+	for _, o := range a.members {
+		slowest = max(slowest, t.w.Way(m.n, o.n)+t.w.Way(o.n, m.n))
+	}
+	const every, skip = Lease / 3, 5 // a leader is given up after two leases
+	last := int((t.w.Now() - slowest - a.beatAt) / every)
+	if t.w.Now()-slowest < a.beatAt {
+		last = -1
+	}
+	for i := 0; i <= last; i = min(i+skip, max(last, i+1)) {
+		t.past, t.bytes = group.Instant(a.beatAt+time.Duration(i)*every+epochStart), 0
+		t.w.Count("group")
+		m.g.Wake(t.past)
+		m.flush()
+		t.w.Sent(t.bytes * (min(i+skip, max(last, i+1)) - i))
+	}
+	t.past = 0
+	for _, o := range a.members {
+		o.arm()
 	}
 }
 

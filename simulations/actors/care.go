@@ -16,6 +16,7 @@ const askBytes = 60
 
 // care has the leader look after who keeps the agent, until nothing is lacking.
 func (a *Agent) care() {
+	a.touch()
 	if !a.caring {
 		a.caring = true
 		a.t.w.After(time.Duration(a.t.w.Dice(int64(tend))), a.mend)
@@ -211,6 +212,7 @@ func (a *Agent) price(at, to Node) float64 {
 }
 
 func (a *Agent) attract(p *Pull) {
+	a.touch()
 	w, m := a.t.w, a.leader()
 	if m == nil || a.moving || m.stored.Mark.Conf.Joint() {
 		return

@@ -38,6 +38,7 @@ var countKey = []byte("count")
 
 // Ask has a node answer a question. answer is called once, at that node's, unless the node loses its power.
 func (t *Troupe) Ask(n Node, a *Agent, q *Question, answer func(Answer)) {
+	a.touch()
 	m := a.member(n)
 	if m == nil || !m.load() {
 		answer(Answer{})
@@ -159,6 +160,7 @@ func (a *Agent) idle() {
 			a.t.w.After(left+time.Duration(a.t.w.Dice(int64(tend))), a.idle)
 			return
 		}
+		a.touch()
 		a.t.w.Count("group")
 		if len(m.waiting)+len(m.reads) > 0 || m.busy || a.moving || !m.g.Quiet() || m.g.Sleep(a.t.now()) != nil {
 			a.idling = true
@@ -171,6 +173,7 @@ func (a *Agent) idle() {
 		}
 		return
 	}
+	a.touch()
 	// Nobody leads: members that are awake all the same go by themselves, a while later.
 	for _, m := range slices.Clone(a.members) {
 		if m.g == nil {

@@ -24,7 +24,6 @@ type Kind uint16
 // Event is something that happens: to whom, and what of it, as the handler of its kind understands them.
 type Event struct {
 	At  Time
-	seq uint64
 	Arg uint64
 	Who uint32
 	Of  Kind
@@ -33,10 +32,10 @@ type Event struct {
 // Loop runs events in the order of their times, those of one time in the order in which they were added.
 type Loop struct {
 	now      Time
-	seq      uint64
 	seed     uint64
-	queue    heap
+	queue    radix
 	handlers []func(Event)
+	counts   []uint64 // by kind
 	hash     uint64
 	done     uint64
 
@@ -59,9 +58,12 @@ func New(seed uint64) *Loop {
 
 // Handle names a handler. Kinds are given out in order, so handlers must be named in the same order in every run.
 func (l *Loop) Handle(f func(Event)) Kind {
-	l.handlers = append(l.handlers, f)
+	l.handlers, l.counts = append(l.handlers, f), append(l.counts, 0)
 	return Kind(len(l.handlers) - 1)
 }
+
+// Counts returns how many events were handled, by kind; those of After are the first kind. It is the loop's own.
+func (l *Loop) Counts() []uint64 { return l.counts }
 
 // Now is the time of the event that is being handled.
 func (l *Loop) Now() Time { return l.now }
@@ -84,8 +86,7 @@ func (l *Loop) Rand(purpose string) *rand.Rand {
 
 // Add has an event of a kind happen after a while; a negative one counts as none.
 func (l *Loop) Add(after time.Duration, of Kind, who uint32, arg uint64) {
-	l.seq++
-	l.queue.push(Event{At: l.now + Time(max(after, 0)), seq: l.seq, Of: of, Who: who, Arg: arg})
+	l.queue.push(Event{At: l.now + Time(max(after, 0)), Of: of, Who: who, Arg: arg})
 }
 
 // After has f called after a while. It takes more memory than Add; it is for what is not asked for millions of times at once.
@@ -104,68 +105,17 @@ func (l *Loop) After(d time.Duration, f func()) {
 // may be more before end. The clock then stands at the last event, or at end.
 func (l *Loop) Run(end Time, limit int) (more bool) {
 	for range limit {
-		if len(l.queue) == 0 || l.queue[0].At > end {
+		e, ok := l.queue.pop(end)
+		if !ok {
 			l.now = end
 			return false
 		}
-		e := l.queue.pop()
 		l.now = e.At
 		l.done++
+		l.counts[e.Of]++
 		l.hash = (l.hash ^ uint64(e.At)) * 1099511628211
 		l.hash = (l.hash ^ (e.Arg ^ uint64(e.Who)<<32 ^ uint64(e.Of)<<16)) * 1099511628211
 		l.handlers[e.Of](e)
 	}
 	return true
-}
-
-// heap is a 4-ary heap: half as deep as a binary one, and a node's children lie in two cache lines.
-type heap []Event
-
-func before(a, b *Event) bool { return a.At < b.At || a.At == b.At && a.seq < b.seq }
-
-func (h *heap) push(e Event) {
-	*h = append(*h, e)
-	q := *h
-	i := len(q) - 1
-	for i > 0 {
-		p := (i - 1) >> 2
-		if !before(&e, &q[p]) {
-			break
-		}
-		q[i] = q[p]
-		i = p
-	}
-	q[i] = e
-}
-
-func (h *heap) pop() Event {
-	q := *h
-	top := q[0]
-	n := len(q) - 1
-	e := q[n]
-	q = q[:n]
-	*h = q
-	if n == 0 {
-		return top
-	}
-	i := 0
-	for {
-		c := i<<2 + 1
-		if c >= n {
-			break
-		}
-		m := c
-		for j := c + 1; j < min(c+4, n); j++ {
-			if before(&q[j], &q[m]) {
-				m = j
-			}
-		}
-		if !before(&q[m], &e) {
-			break
-		}
-		q[i] = q[m]
-		i = m
-	}
-	q[i] = e
-	return top
 }

@@ -29,7 +29,7 @@ func (s *Space) evicted(owner, v uint32, now time.Duration) bool {
 		return false
 	}
 	every := time.Duration(2)
-	if bits.LeadingZeros64(s.ids[owner]^s.ids[v]) >= s.last(s.ids[owner]) {
+	if bits.LeadingZeros64(s.ids[owner]^s.ids[v]) >= s.last(owner) {
 		every = 1
 	}
 	coin := mix(h ^ s.ids[v] ^ uint64(since))

@@ -22,24 +22,33 @@ type Tables interface {
 // the tables in which it was.
 type Implied struct {
 	s    *Space
-	lost [2]map[uint64]struct{} // owner and contact, asked in vain since the last refresh or the one before
+	lost [2]map[uint64]struct{} // owner and contact, asked in vain lately or the while before
+	some []uint64               // by owner: bits of the contacts that are in lost, by their last bits; 0 as a rule
 	turn time.Duration          // when lost was last turned
 }
 
 // NewImplied returns the implied tables of a space.
 func NewImplied(s *Space) *Implied {
-	return &Implied{s: s, lost: [2]map[uint64]struct{}{{}, {}}}
+	return &Implied{s: s, lost: [2]map[uint64]struct{}{{}, {}}, some: make([]uint64, s.Len())}
 }
 
 // Met implements Tables: the tables are full.
 func (t *Implied) Met(_, _ uint32, _ time.Duration) {}
 
+// lostFor is how long it is remembered, at least, that a contact was asked in vain: until refreshes have most likely found out as well.
+const lostFor = 2 * Refresh
+
 // Lost implements Tables.
 func (t *Implied) Lost(a, b uint32, now time.Duration) {
-	if now-t.turn >= Refresh {
+	if now-t.turn >= lostFor {
 		t.lost[0], t.lost[1], t.turn = map[uint64]struct{}{}, t.lost[0], now
+		clear(t.some)
+		for k := range t.lost[1] {
+			t.some[k>>32] |= 1 << (k & 63)
+		}
 	}
 	t.lost[0][uint64(a)<<32|uint64(b)] = struct{}{}
+	t.some[a] |= 1 << (b & 63)
 }
 
 // shows reports whether v, if its owner ever had it, is still in the table of owner.
@@ -47,15 +56,16 @@ func (t *Implied) shows(owner, v uint32, now time.Duration) bool {
 	if t.s.Up(v) {
 		return true
 	}
-	if t.s.evicted(owner, v, now) {
-		return false
+	if t.some[owner]>>(v&63)&1 == 1 {
+		k := uint64(owner)<<32 | uint64(v)
+		if _, gone := t.lost[0][k]; gone {
+			return false
+		}
+		if _, gone := t.lost[1][k]; gone {
+			return false
+		}
 	}
-	k := uint64(owner)<<32 | uint64(v)
-	if _, gone := t.lost[0][k]; gone {
-		return false
-	}
-	_, gone := t.lost[1][k]
-	return !gone
+	return !t.s.evicted(owner, v, now)
 }
 
 // Closest implements Tables.
@@ -68,9 +78,9 @@ func (t *Implied) Closest(of uint32, key uint64, n int, now time.Duration, out [
 		if out = t.draw(of, bucket, low, high, now, out); len(out)-begin >= n {
 			return out
 		}
-		return t.all(of, bucket+1, s.last(id), now, out)
+		return t.all(of, bucket+1, s.last(of), now, out)
 	}
-	last := s.last(id)
+	last := s.last(of)
 	if bucket = min(bucket, last); bucket == last {
 		out = t.all(of, last, last, now, out)
 	} else {
@@ -166,7 +176,7 @@ func (t *Implied) Has(a, b uint32, now time.Duration) bool {
 	s := t.s
 	id := s.ids[a]
 	bucket := bits.LeadingZeros64(id ^ s.ids[b])
-	if bucket >= s.last(id) {
+	if bucket >= s.last(a) {
 		return a != b && t.shows(a, b, now)
 	}
 	low, high := s.sharing(s.ids[b], bucket+1)

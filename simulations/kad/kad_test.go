@@ -16,11 +16,8 @@ type flat struct {
 	way time.Duration
 }
 
-func (f flat) Way(a, b uint32) time.Duration {
-	if !f.s.Up(a) || !f.s.Up(b) {
-		return -1
-	}
-	return f.way
+func (f flat) Trips(a, b uint32, n int) (time.Duration, bool) {
+	return 2 * time.Duration(n) * f.way, f.s.Up(a) && f.s.Up(b)
 }
 
 func searcher(s *Space, t Tables) *Searcher {
@@ -40,7 +37,7 @@ func exact(s *Space, from uint32, key uint64) (best uint32) {
 
 func TestSharingAndNearest(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 19, 20, 21, 100, 1000, 1 << 12} {
-		s := NewSpace(n, uint64(n))
+		s := NewSpace(n, 0, uint64(n))
 		r := rand.New(rand.NewPCG(1, uint64(n)))
 		for range 300 {
 			id, depth := r.Uint64(), r.IntN(66)
@@ -69,17 +66,17 @@ func TestSharingAndNearest(t *testing.T) {
 
 // TestLastBucket grows kept tables by everybody and compares where the last bucket begins, and what is near.
 func TestTablesOfAll(t *testing.T) {
-	s := NewSpace(500, 3)
+	s := NewSpace(500, 0, 3)
 	kept, implied := NewKept(s), NewImplied(s)
 	r := rand.New(rand.NewPCG(1, 1))
 	for a := range uint32(500) {
 		for _, b := range r.Perm(500) {
 			kept.Add(a, uint32(b), false, 0)
 		}
-		if got, want := s.last(s.ID(a)), len(kept.tables[a])-1; got != want {
+		if got, want := s.last(a), len(kept.tables[a])-1; got != want {
 			t.Fatalf("node %d: the last bucket is %d, %d in a table that met all", a, got, want)
 		}
-		if got := implied.all(a, 0, s.last(s.ID(a)), 0, nil); len(got) != kept.Size(a) {
+		if got := implied.all(a, 0, s.last(a), 0, nil); len(got) != kept.Size(a) {
 			t.Fatalf("node %d: %d contacts, %d in a table that met all", a, len(got), kept.Size(a))
 		}
 		for range 20 {
@@ -107,7 +104,7 @@ func TestTablesOfAll(t *testing.T) {
 // TestDraws checks that contacts are drawn uniformly from their range, whatever its size.
 func TestDraws(t *testing.T) {
 	for _, n := range []int{45, 150, 700} { // half of it is a bucket's range
-		s := NewSpace(n, 9)
+		s := NewSpace(n, 0, 9)
 		tables := NewImplied(s)
 		low, high := s.sharing(1<<63, 1)
 		counts := make([]float64, n)
@@ -132,7 +129,7 @@ func TestDraws(t *testing.T) {
 
 func TestFindsTheClosest(t *testing.T) {
 	for _, n := range []int{2, 5, 30, 300, 3000, 30000} {
-		s := NewSpace(n, 7)
+		s := NewSpace(n, 0, 7)
 		x := searcher(s, NewImplied(s))
 		r := rand.New(rand.NewPCG(2, 2))
 		const runs = 2000
@@ -156,7 +153,7 @@ func TestFindsTheClosest(t *testing.T) {
 // TestDeadNodes has a tenth of the nodes die at once: lookups pay for whom they ask in vain, and find the closest of the others.
 func TestDeadNodes(t *testing.T) {
 	const n = 2000
-	s := NewSpace(n, 7)
+	s := NewSpace(n, 0, 7)
 	x := searcher(s, NewImplied(s))
 	r := rand.New(rand.NewPCG(3, 3))
 	now := 20 * time.Minute
@@ -198,7 +195,7 @@ func TestDeadNodes(t *testing.T) {
 // TestTwin compares lookups over implied tables with those of a plain implementation over tables that were filled by chance.
 func TestTwin(t *testing.T) {
 	const n, runs = 1500, 1500
-	s := NewSpace(n, 11)
+	s := NewSpace(n, 0, 11)
 	kept := NewKept(s)
 	r := rand.New(rand.NewPCG(5, 5))
 	for a := range uint32(n) {
@@ -321,6 +318,37 @@ func plain(s *Space, t *Kept, from uint32, key uint64, rtt time.Duration) (hops,
 	return depth[found[0]], asked, took
 }
 
+// TestClients has a third of the nodes ask only: nobody hears of them, and they find what others find.
+func TestClients(t *testing.T) {
+	const n, clients = 600, 300
+	s := NewSpace(n, clients, 5)
+	r := rand.New(rand.NewPCG(4, 4))
+	for _, tables := range []Tables{NewImplied(s), NewKept(s)} {
+		x := searcher(s, tables)
+		if kept, ok := tables.(*Kept); ok {
+			for a := uint32(1); a < n+clients; a++ {
+				kept.Join(x, a, 0, 0, r.Uint64)
+			}
+		}
+		hits := 0
+		for range 500 {
+			from, key := uint32(n+r.IntN(clients)), r.Uint64()
+			res := x.Find(from, key, time.Minute, nil)
+			if res.Found[0] == s.Nearest(key, 1, nil, nil)[0] {
+				hits++
+			}
+			for _, p := range res.Found {
+				if p >= n {
+					t.Fatal("a client was found")
+				}
+			}
+		}
+		if hits < 490 {
+			t.Errorf("%T: %d of 500 lookups of clients found the closest", tables, hits)
+		}
+	}
+}
+
 func TestSilentPeersArePassedOver(t *testing.T) {
 	var s silences
 	now := time.Minute
@@ -328,7 +356,7 @@ func TestSilentPeersArePassedOver(t *testing.T) {
 		t.Fatal("passed over before it failed")
 	}
 	for _, span := range []time.Duration{2, 4, 8, 16, 30, 30} {
-		s.failed(1, 2, now)
+		s.failed(1, 2, 3, now)
 		if !s.passed(1, 2, now+span*time.Second-1) || s.passed(1, 2, now+span*time.Second) || s.passed(2, 1, now) {
 			t.Fatalf("not passed over for %d s", span)
 		}
@@ -362,7 +390,7 @@ func TestLinks(t *testing.T) {
 func BenchmarkFind(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s := NewSpace(n, 7)
+			s := NewSpace(n, 0, 7)
 			x := searcher(s, NewImplied(s))
 			x.Links = NewLinks(n, 48, 64, n < 1<<16)
 			r := rand.New(rand.NewPCG(2, 2))

@@ -26,7 +26,9 @@ func NewKept(s *Space) *Kept { return &Kept{s: s, tables: make([]table, s.Len())
 // Met implements Tables: kad-dht adds whom it asked, package dht whoever asked it.
 func (t *Kept) Met(a, b uint32, now time.Duration) {
 	t.Add(a, b, false, now)
-	t.Add(b, a, true, now)
+	if int(a) < t.s.n { // nobody asks clients
+		t.Add(b, a, true, now)
+	}
 }
 
 // Lost implements Tables.

@@ -35,8 +35,11 @@ const (
 // moment, and which of them kad-dht sees first is a matter of its goroutines.
 type uneven struct{ r *mrand.Rand }
 
-func (n uneven) Way(_, _ uint32) time.Duration {
-	return oneWay + time.Duration(float64(oneWay)*jitter*n.r.Float64())
+func (n uneven) Trips(_, _ uint32, trips int) (d time.Duration, ok bool) {
+	for range 2 * trips {
+		d += oneWay + time.Duration(float64(oneWay)*jitter*n.r.Float64())
+	}
+	return d, true
 }
 
 // patient is a host whose dials go on when nobody waits for them any more, as package dht has it (dht/reach.go).
@@ -160,7 +163,7 @@ func TestAgainstKadDHT(t *testing.T) {
 			r := mrand.New(mrand.NewPCG(1, uint64(n)))
 			f := newFabric(t, t.Context(), n)
 			f.warm(r)
-			s := kad.NewSpaceOf(slices.Clone(f.ids), 1)
+			s := kad.NewSpaceOf(slices.Clone(f.ids), n, 1)
 			x := &kad.Searcher{
 				Space: s, Tables: kad.NewImplied(s), Links: kad.NewLinks(n, 192, 255, true), Net: uneven{r}, Handshake: memnet.HandshakeTrips,
 			}

@@ -7,8 +7,8 @@ import (
 
 // Net is what a lookup needs to know of the network.
 type Net interface {
-	// Way is how long a packet from a to b takes now, -1 if it does not arrive: b is down, or the way is cut.
-	Way(a, b uint32) time.Duration
+	// Trips is how long n round trips between a and b take, begun now; false: they do not come to an end, for b is down or a way is cut.
+	Trips(a, b uint32, n int) (time.Duration, bool)
 }
 
 // Searcher does lookups. One goroutine owns it, and the space, tables, links and net that it uses.
@@ -59,7 +59,7 @@ const (
 
 // most is how many of the peers heard of are remembered: the nearest. kad-dht remembers all; what lies beyond is not
 // asked unless nearly all of these are dead.
-const most = 128
+const most = 64
 
 type peer struct {
 	dist  uint64
@@ -232,13 +232,13 @@ func (s *Searcher) send(place uint32, dist uint64, depth uint8, at time.Duration
 	}
 	patience := time.Duration(Step)
 	if !open {
-		way, ok := s.trips(place, s.Handshake+1) // the last: identify
+		way, ok := s.Net.Trips(s.from, place, s.Handshake+1) // the last: identify
 		f.linked += way
 		if !ok || way > patience {
 			if f.answer = at + patience; ok && way <= dialTime {
 				s.Links.Dial(s.from, place) // it goes on, and is there for a later step
 			} else {
-				s.silent.failed(s.from, place, s.now+f.answer)
+				s.silent.failed(s.from, place, s.Space.Len(), s.now+f.answer)
 			}
 			f.linked = f.answer
 			s.r.Silent++
@@ -256,7 +256,7 @@ func (s *Searcher) ask(f flight, open bool) flight {
 	if !open {
 		n += s.Greet
 	}
-	way, ok := s.trips(f.place, n)
+	way, ok := s.Net.Trips(s.from, f.place, n)
 	patience := min(max(Step, 4*way/time.Duration(n)), 2*Step) // more if it is known to be far
 	if !open {
 		patience = Step
@@ -264,24 +264,12 @@ func (s *Searcher) ask(f flight, open bool) flight {
 	f.sent = true
 	if !ok || way > patience {
 		f.answer = f.linked + patience
-		s.silent.failed(s.from, f.place, s.now+f.answer)
+		s.silent.failed(s.from, f.place, s.Space.Len(), s.now+f.answer)
 		s.r.Silent++
 		return f
 	}
 	f.answer, f.ok = f.linked+way, true
 	return f
-}
-
-// trips returns how long n round trips take.
-func (s *Searcher) trips(place uint32, n int) (d time.Duration, ok bool) {
-	for range n {
-		out, back := s.Net.Way(s.from, place), s.Net.Way(place, s.from)
-		if out < 0 || back < 0 {
-			return 0, false
-		}
-		d += out + back
-	}
-	return d, true
 }
 
 // settle waits for the requests that are on their way when the lookup ends; dials under way are given up, though they go on. Nothing

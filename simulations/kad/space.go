@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// Space is where nodes are, and which of them are up. One goroutine owns it.
+// Space is where nodes are, and which of them are up. Places are the ranks of ids; after those of the nodes that take part come those of
+// clients, which ask and are not asked: nodes that nobody can connect to. One goroutine owns it.
 type Space struct {
-	ids   []uint64 // by place, ascending
+	ids   []uint64 // by place, ascending up to the clients
+	n     int      // how many take part
 	first []uint32 // by the first bits of an id: the first place whose id does not lie below
 	shift uint     // an id's bits that first does not look at
 	seed  uint64
@@ -27,20 +29,19 @@ type ranked struct {
 // tick is how exactly a Space remembers when a node went or came.
 const tick = 100 * time.Millisecond
 
-// NewSpace returns a space of n nodes with ids drawn from seed, all of them up.
-func NewSpace(n int, seed uint64) *Space {
-	ids := make([]uint64, n)
+// NewSpace returns a space of n nodes that take part and some clients, with ids drawn from seed, all of them up.
+func NewSpace(n, clients int, seed uint64) *Space {
+	ids := make([]uint64, n+clients)
 	for i := range ids {
 		ids[i] = mix(mix(seed^0x6b61) + uint64(i)*0x9e3779b97f4a7c15)
 	}
-	slices.Sort(ids)
-	return NewSpaceOf(ids, seed)
+	slices.Sort(ids[:n])
+	return NewSpaceOf(ids, n, seed)
 }
 
-// NewSpaceOf returns a space of nodes with these ids, ascending, which it keeps.
-func NewSpaceOf(ids []uint64, seed uint64) *Space {
-	n := len(ids)
-	s := &Space{ids: ids, down: make([]uint64, (n+63)/64), since: make([]uint32, n), seed: mix(seed ^ 0x746162)}
+// NewSpaceOf returns a space of nodes with these ids, which it keeps: the first n, ascending, take part.
+func NewSpaceOf(ids []uint64, n int, seed uint64) *Space {
+	s := &Space{ids: ids, n: n, down: make([]uint64, (len(ids)+63)/64), since: make([]uint32, len(ids)), seed: mix(seed ^ 0x746162)}
 	depth := max(1, bits.Len(uint(n))) // about a node to an entry
 	s.shift = uint(64 - depth)
 	s.first = make([]uint32, 1<<depth+1)
@@ -54,7 +55,7 @@ func NewSpaceOf(ids []uint64, seed uint64) *Space {
 	return s
 }
 
-// Len returns how many nodes there are.
+// Len returns how many nodes there are, with the clients.
 func (s *Space) Len() int { return len(s.ids) }
 
 // ID returns the id of the node at a place.
@@ -93,41 +94,44 @@ func (s *Space) below(id uint64) uint32 {
 // sharing returns the range of places whose ids have the first n bits of id.
 func (s *Space) sharing(id uint64, n int) (low, high uint32) {
 	if n <= 0 {
-		return 0, uint32(len(s.ids))
+		return 0, uint32(s.n)
 	}
 	if n >= 64 {
 		low = s.below(id)
-		if high = low; int(low) < len(s.ids) && s.ids[low] == id {
+		if high = low; int(low) < s.n && s.ids[low] == id {
 			high++
 		}
 		return low, high
 	}
 	mask := ^uint64(0) << (64 - n)
-	low, high = s.below(id&mask), uint32(len(s.ids))
+	low, high = s.below(id&mask), uint32(s.n)
 	if next := id&mask + 1<<(64-n); next != 0 {
 		high = s.below(next)
 	}
 	return low, high
 }
 
-// last returns the number of the last bucket in the table of the node with that id, when it has met all its neighbours: it has
-// everybody who shares so many bits, K at most, and is split when another comes.
-func (s *Space) last(id uint64) int {
+// last returns the number of the last bucket in the table of a node, when it has met all its neighbours: it has everybody who
+// shares so many bits, K at most, and is split when another comes.
+func (s *Space) last(of uint32) int {
 	// Counts fall by half with each bit, so the depth at which K are left is near this one.
-	n := max(0, bits.Len(uint(len(s.ids)/K))-2)
-	for n > 0 && s.others(id, n) <= K {
+	n := max(0, bits.Len(uint(s.n/K))-2)
+	for n > 0 && s.others(of, n) <= K {
 		n--
 	}
-	for s.others(id, n) > K {
+	for s.others(of, n) > K {
 		n++
 	}
 	return n
 }
 
-// others returns how many nodes share n bits with id, without the one whose id it is.
-func (s *Space) others(id uint64, n int) int {
-	low, high := s.sharing(id, n)
-	return int(high) - int(low) - 1
+// others returns how many nodes share n bits with that at a place, without itself.
+func (s *Space) others(of uint32, n int) int {
+	low, high := s.sharing(s.ids[of], n)
+	if int(of) < s.n {
+		high--
+	}
+	return int(high) - int(low)
 }
 
 // Nearest appends the n places nearest to a key that pass, nearest first. pass nil: whoever is up.
@@ -136,7 +140,7 @@ func (s *Space) Nearest(key uint64, n int, pass func(place uint32) bool, out []u
 		pass = s.Up
 	}
 	// All who share a longer prefix with the key are nearer than all others: take the longest that enough share.
-	depth := max(0, bits.Len(uint(len(s.ids)/max(1, n)))-1)
+	depth := max(0, bits.Len(uint(s.n/max(1, n)))-1)
 	for ; ; depth-- {
 		s.near = s.near[:0]
 		low, high := s.sharing(key, depth)

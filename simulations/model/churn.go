@@ -113,6 +113,11 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 			c.loop.After(f.For, g)
 		}
 	}
+	if f.Kind == scenario.Partition || f.Kind == scenario.OneWay || f.Kind == scenario.SlowLink {
+		for _, g := range c.onCut {
+			g()
+		}
+	}
 	switch f.Kind {
 	case scenario.Kill, scenario.Wipe:
 		for _, n := range of.list {

@@ -23,6 +23,7 @@ type data struct {
 	by      map[node][]uint32
 	held    map[node]uint64 // bytes of those
 	extra   map[uint32][]node
+	extras  map[node]uint64 // bytes of those
 	demands map[uint64]*demand
 	caches  map[node]*cache
 	flights map[uint64][]func(uint64, bool)
@@ -66,6 +67,7 @@ const (
 	cacheBytes  = 8 << 30
 	keepExtra   = time.Hour
 	tellPrice   = 1.0             // data/copies.go
+	freeShare   = 4               // data/copies.go: a copy takes one part in so many of what is free, at most
 	leafBytes   = 1 << 20         // blobs/import.go
 	swapWait    = 3 * time.Second // data/ensure.go: bitswap, the last resort
 	downAfter   = 30 * time.Second
@@ -76,7 +78,7 @@ const (
 
 func (c *city) buildData() error {
 	d := &data{
-		c: c, dice: c.loop.Rand("data"), by: map[node][]uint32{}, held: map[node]uint64{}, extra: map[uint32][]node{},
+		c: c, dice: c.loop.Rand("data"), by: map[node][]uint32{}, held: map[node]uint64{}, extra: map[uint32][]node{}, extras: map[node]uint64{},
 		demands: map[uint64]*demand{}, caches: map[node]*cache{}, flights: map[uint64][]func(uint64, bool){}, looking: map[node]bool{},
 	}
 	c.data = d
@@ -370,20 +372,36 @@ func (d *data) wanted(n node, part uint32, took time.Duration) {
 		return
 	}
 	*d.c.leaves["gravity"]++
-	if buy, _ := e.rent.Read(e.fetch, e.fetch+tellPrice); !buy || d.bytes(part) > uint64(d.c.of(n).Disk)/4 {
+	if buy, _ := e.rent.Read(e.fetch, e.fetch+tellPrice); !buy || d.bytes(part) > d.free(n)/freeShare {
 		return
 	}
 	e.bought, e.stock = true, gravity.Bought(e.fetch+tellPrice, now)
 	d.extra[part] = append(d.extra[part], n)
+	d.extras[n] += d.bytes(part)
+	d.uncache(n, part)
+	d.c.loop.Note(key)
+	d.announced(n, part)
+	d.c.loop.After(keepExtra, func() { d.retire(n, part, key) })
+}
+
+// free is how much room a node has on its disk for what nobody asked it to keep.
+func (d *data) free(n node) uint64 {
+	used := d.held[n] + d.extras[n]
+	if k := d.caches[n]; k != nil {
+		used += k.bytes
+	}
+	disk := uint64(d.c.of(n).Disk)
+	return disk - min(disk, used)
+}
+
+// uncache has a partition be no part of a node's cache any more: it is kept for another reason.
+func (d *data) uncache(n node, part uint32) {
 	if k := d.caches[n]; k != nil {
 		if _, ok := k.used[part]; ok {
 			delete(k.used, part)
 			k.bytes -= d.bytes(part)
 		}
 	}
-	d.c.loop.Note(key)
-	d.announced(n, part)
-	d.c.loop.After(keepExtra, func() { d.retire(n, part, key) })
 }
 
 // retire drops a copy that does not pay any more: it is in the cache then.
@@ -398,6 +416,7 @@ func (d *data) retire(n node, part uint32, key uint64) {
 		return
 	}
 	delete(d.demands, key)
+	d.extras[n] -= min(d.extras[n], d.bytes(part))
 	d.extra[part] = slices.DeleteFunc(d.extra[part], func(x node) bool { return x == n })
 	if len(d.extra[part]) == 0 {
 		delete(d.extra, part)
@@ -520,12 +539,7 @@ func (d *data) replicate(part uint32, n node) {
 		d.fetch(n, part, from, func(moved uint64, ok bool) {
 			d.repaired += moved
 			if ok && !d.kept(n, part) {
-				if k := d.caches[n]; k != nil {
-					if _, cached := k.used[part]; cached {
-						delete(k.used, part)
-						k.bytes -= d.bytes(part)
-					}
-				}
+				d.uncache(n, part)
 				d.keep(part, n, d.bytes(part))
 				d.announced(n, part)
 			}
@@ -552,6 +566,7 @@ func (d *data) wiped(n node) {
 	delete(d.by, n)
 	delete(d.held, n)
 	delete(d.caches, n)
+	delete(d.extras, n)
 	if len(gone) == 0 {
 		return
 	}

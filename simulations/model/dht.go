@@ -43,18 +43,30 @@ const (
 )
 
 func (c *city) buildDHT() error {
-	n := c.len()
-	d := &dht{c: c, space: kad.NewSpace(n, c.seed), bytes: c.bytes[report.ByDHT]}
+	n, clients := c.len(), 0
+	for _, k := range c.s.Classes {
+		if k.NAT {
+			clients += k.Count
+		}
+	}
+	if clients == n {
+		clients = 0 // they would find nobody; in production such a fabric is a fault of its owner
+	}
+	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.bytes[report.ByDHT]}
 	c.dht = d
 	// Ids say nothing about classes: nodes are dealt out over the places.
 	r := c.loop.Rand("places")
-	d.nodeAt = make([]node, n)
-	d.placeOf = make([]uint32, n)
-	for i := range d.nodeAt {
-		j := r.IntN(i + 1)
-		d.nodeAt[i] = d.nodeAt[j]
-		d.nodeAt[j] = node(i)
+	d.nodeAt, d.placeOf = make([]node, 0, n), make([]uint32, n)
+	var last []node
+	for i := range n {
+		if clients > 0 && c.of(node(i)).NAT {
+			last = append(last, node(i))
+		} else {
+			d.nodeAt = append(d.nodeAt, node(i))
+		}
 	}
+	r.Shuffle(len(d.nodeAt), func(i, j int) { d.nodeAt[i], d.nodeAt[j] = d.nodeAt[j], d.nodeAt[i] })
+	d.nodeAt = append(d.nodeAt, last...)
 	for p, x := range d.nodeAt {
 		d.placeOf[x] = uint32(p)
 	}
@@ -94,13 +106,13 @@ func (d *dht) connect(a, b node) bool {
 // now is the time since the begin.
 func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
 
-// Way implements kad.Net, by places.
-func (d *dht) Way(a, b uint32) time.Duration {
-	from, to := d.nodeAt[a], d.nodeAt[b]
-	if !d.c.reach(from, to) {
-		return -1
+// Trips implements kad.Net, by places.
+func (d *dht) Trips(a, b uint32, n int) (time.Duration, bool) {
+	c, from, to := d.c, d.nodeAt[a], d.nodeAt[b]
+	if !c.reach(from, to) || len(c.churn.cuts) > 0 && !c.reach(to, from) {
+		return 0, false
 	}
-	return d.c.way(from, to)
+	return c.ways(from, to, n) + c.ways(to, from, n), true
 }
 
 // search does a lookup, and counts what crosses links for it. ask is the size of its request.
@@ -113,7 +125,7 @@ func (d *dht) search(from node, key uint64, ask int, has func(place uint32) bool
 
 // cost is the bytes of a lookup.
 func (d *dht) cost(r *kad.Result, ask int) uint64 {
-	named := min(kad.K, d.c.len()-2)
+	named := max(min(kad.K, d.c.len()-2), 0)
 	return uint64(r.Asked*ask + r.Answered*(kad.SizeAnswer+1+named*kad.SizePeer) + r.Dials*kad.SizeStream(fabricName))
 }
 
@@ -132,7 +144,7 @@ func (d *dht) lookup(from node) {
 	me := d.placeOf[from]
 	if d.records.near = d.space.Nearest(key, 2, nil, d.records.near[:0]); len(d.records.near) > 0 {
 		best := d.records.near[0]
-		if best == me && len(d.records.near) > 1 {
+		if best == me && len(d.records.near) > 1 { // a lookup does not find the asker
 			best = d.records.near[1]
 		}
 		if best == r.Found[0] {
@@ -143,13 +155,16 @@ func (d *dht) lookup(from node) {
 	d.lookupHops.add(d.c.loop.Now(), float64(r.Hops))
 }
 
-// bootstrap has the nodes join one after the other, before the begin: each knows the first one only, which invited it.
+// bootstrap has the nodes join one after the other, before the begin: each knows one only, which invited it.
 func (d *dht) bootstrap() {
 	d.kept = kad.NewKept(d.space)
 	d.s.Tables = d.kept
 	r := d.c.loop.Rand("bootstrap")
-	for x := 1; x < d.c.len(); x++ {
-		d.kept.Join(d.s, d.placeOf[x], d.placeOf[0], 0, r.Uint64)
+	first := d.nodeAt[0]
+	for x := range node(d.c.len()) {
+		if x != first {
+			d.kept.Join(d.s, d.placeOf[x], d.placeOf[first], 0, r.Uint64)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package model
 import (
 	"math"
 	"slices"
-	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/scheduler/fair"
@@ -44,9 +43,6 @@ type machine struct {
 	mods    []module
 	gpus    *reserve.Ledger
 	queued  []*errand // wait for a GPU, in order
-
-	synced event.Time // when the fsync under way, and those that were asked for by now, are done
-	joined event.Time // when that fsync began
 }
 
 // module is what a machine has of a module.
@@ -188,21 +184,6 @@ func (m *machines) tick() {
 		m.use.spread(m.c, m.since, now, float64(m.taken), float64(m.gpus))
 		m.since = now
 	}
-}
-
-// sync returns how long an fsync on a node takes that is asked for now: one goes on at a time, and those that come while one
-// does share the next (agents' writer, Pebble's log).
-func (m *machines) sync(n node) time.Duration {
-	x, now := m.of(n), m.c.loop.Now()
-	took := event.At(time.Duration(float64(m.c.of(n).Sync) * m.factor(slowDisk, n)))
-	switch {
-	case x.synced <= now: // the disk rests
-		x.joined, x.synced = now, now+took
-	case x.joined <= now: // one is under way: the next is for all who come until then
-		x.joined = x.synced
-		x.synced += took
-	}
-	return time.Duration(x.synced - now)
 }
 
 // has returns what a machine has of a module, nil if nothing.

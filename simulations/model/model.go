@@ -49,6 +49,10 @@ func Run(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (*re
 	}
 	r := c.finish()
 	r.Storey, r.Policy, r.Seed, r.Nodes, r.Cut = report.Model, o.Policy, seed, c.len(), cut
+	r.Mix = map[string]uint64{}
+	for k, n := range c.loop.Counts() {
+		r.Mix[c.kinds[k]] += n
+	}
 	r.Trace = fmt.Sprintf("%016x", c.loop.Hash())
 	r.Simulated, r.Wall, r.Events = c.loop.Now().Seconds(), time.Since(begun).Seconds(), c.loop.Events()
 	r.Figures["events_per_s"] = float64(r.Events) / max(r.Wall, 1e-9)
@@ -72,7 +76,9 @@ type city struct {
 	class  []uint8 // by node: index into s.Classes
 	region []uint8 // by node: index into s.Regions
 
-	life []uint16 // by node: how often it lost its power
+	life  []uint16     // by node: how often it lost its power
+	since []event.Time // by node: when it last went or came
+	downs int          // nodes that are down
 
 	links    *links
 	churn    *churn
@@ -80,6 +86,8 @@ type city struct {
 	machines *machines
 	data     *data
 	tasks    *tasks
+	agents   *agents
+	topics   *topics
 
 	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
 	// whether it found one; and to have a key announced.
@@ -89,6 +97,8 @@ type city struct {
 
 	onUp, onDown []func(node)        // districts that want to know
 	onWipe       []func(node)        // the disk is gone, as well
+	onCut        []func()            // what lies between nodes is about to change
+	kinds        []string            // by kind of event: the district
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures
 	bytes        map[string]*uint64  // that crossed links, by kind
@@ -105,9 +115,27 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 	}
 	c.tell = newTeller(s.Duration + s.Settle)
 	c.settle()
-	for _, build := range []func() error{c.buildLinks, c.buildChurn, c.buildDHT, c.buildData, c.buildTasks, c.buildMachines, c.buildMembers} { // districts, in this order: kinds of events are numbered by it
-		if err := build(); err != nil {
+	for _, d := range []struct { // in this order: kinds of events are numbered by it
+		name  string
+		build func() error
+	}{
+		{"links", c.buildLinks},
+		{"churn", c.buildChurn},
+		{"dht", c.buildDHT},
+		{"data", c.buildData},
+		{"tasks", c.buildTasks},
+		{"machines", c.buildMachines},
+		{"agents", c.buildAgents},
+		{"topics", c.buildTopics},
+		{"members", c.buildMembers},
+	} {
+		if err := d.build(); err != nil {
 			return nil, err
+		}
+		for len(c.kinds) < len(c.loop.Counts()) {
+			if c.kinds = append(c.kinds, d.name); len(c.kinds) == 1 {
+				c.kinds[0] = "later" // of all districts: what is called by Loop.After
+			}
 		}
 	}
 	return c, nil
@@ -115,6 +143,9 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 
 // settle puts nodes into classes and regions.
 func (c *city) settle() {
+	n := c.s.Nodes()
+	c.up, c.class, c.region = make([]bool, 0, n), make([]uint8, 0, n), make([]uint8, 0, n)
+	c.life, c.since = make([]uint16, n), make([]event.Time, n)
 	r := c.loop.Rand("regions")
 	for i, cl := range c.s.Classes {
 		var here []uint8
@@ -136,7 +167,7 @@ func (c *city) settle() {
 					g++
 				}
 			}
-			c.up, c.class, c.region, c.life = append(c.up, true), append(c.class, uint8(i)), append(c.region, g), append(c.life, 0)
+			c.up, c.class, c.region = append(c.up, true), append(c.class, uint8(i)), append(c.region, g)
 		}
 	}
 }
@@ -146,22 +177,31 @@ func (c *city) len() int { return len(c.up) }
 func (c *city) of(n node) *scenario.Class { return &c.s.Classes[c.class[n]] }
 
 // way returns how long a packet takes from a to b now.
-func (c *city) way(a, b node) time.Duration {
+func (c *city) way(a, b node) time.Duration { return c.ways(a, b, 1) }
+
+// ways returns how long n packets take from a to b, one after the other.
+func (c *city) ways(a, b node, n int) time.Duration {
 	if a == b {
 		return 0
 	}
 	x, y := c.region[a], c.region[b]
-	d := c.s.Latency[x][y]
+	one := c.s.Latency[x][y]
 	if len(c.churn.slow) > 0 {
-		d = time.Duration(float64(d) * c.churn.delay(a, b))
+		one = time.Duration(float64(one) * c.churn.delay(a, b))
 	}
-	wait := d
+	d := time.Duration(n) * one
 	if c.s.Jitter > 0 {
-		d += time.Duration(c.dice.Float64() * c.s.Jitter * float64(d))
+		late := 0.0
+		for range n {
+			late += c.dice.Float64()
+		}
+		d += time.Duration(late * c.s.Jitter * float64(one))
 	}
 	if len(c.s.Loss) > 0 && c.s.Loss[x][y] > 0 {
-		for c.dice.Float64() < c.s.Loss[x][y] {
-			d += max(200*time.Millisecond, 2*(wait+c.s.Latency[y][x])) // sent again, as package memnet does
+		for range n {
+			for c.dice.Float64() < c.s.Loss[x][y] {
+				d += max(200*time.Millisecond, 2*(one+c.s.Latency[y][x])) // sent again, as package memnet does
+			}
 		}
 	}
 	return d
@@ -172,17 +212,22 @@ func (c *city) set(n node, up bool) {
 	if c.up[n] == up {
 		return
 	}
-	c.up[n] = up
+	c.up[n], c.since[n] = up, c.loop.Now()
 	list := c.onDown
 	if up {
 		list = c.onUp
+		c.downs--
 	} else {
 		c.life[n]++
+		c.downs++
 	}
 	for _, f := range list {
 		f(n)
 	}
 }
+
+// gone returns since when a node has been down, and whether it is.
+func (c *city) gone(n node) (since event.Time, down bool) { return c.since[n], !c.up[n] }
 
 // lives tells one stay of a node from another: what was begun in an earlier one is gone.
 func (c *city) lives(n node) uint16 { return c.life[n] }

@@ -118,11 +118,19 @@ func (t *tasks) rows(p *pool) match.Rows {
 		p.fresh = now
 		for i, n := range p.nodes {
 			m := t.member(n)
-			if at, down := t.gone[n]; down && now-at >= event.At(suspectAfter) {
+			if at, down := c.gone(n); down && now-at >= event.At(suspectAfter) {
 				m.State = shoal.Suspect
 			}
 			if x := c.machines.at[n]; x != nil {
 				m.Load.Running, m.Load.Queued, m.Load.TaskSecs = x.running, x.queue.Len(), x.queue.Mean()
+				if x.gpus != nil {
+					m.Load.GPUs = slices.Clone(m.Load.GPUs)
+					for i, s := range x.gpus.States() {
+						if s.Tasks > 0 {
+							m.Load.GPUs[i].Free = 0
+						}
+					}
+				}
 			}
 			if m.State != p.state[i] || !sameLoad(m.Load, p.loads[i]) {
 				p.state[i], p.loads[i] = m.State, m.Load
@@ -134,7 +142,7 @@ func (t *tasks) rows(p *pool) match.Rows {
 }
 
 func sameLoad(a, b shoal.Load) bool {
-	return a.Slots == b.Slots && a.Running == b.Running && a.Queued == b.Queued && a.TaskSecs == b.TaskSecs
+	return a.Slots == b.Slots && a.Running == b.Running && a.Queued == b.Queued && a.TaskSecs == b.TaskSecs && slices.Equal(a.GPUs, b.GPUs)
 }
 
 // member is a node's record: that of its class.
@@ -146,22 +154,18 @@ func (t *tasks) member(n node) shoal.Member {
 
 // attributes makes the members that stand for classes.
 func (t *tasks) attributes() {
-	for _, cl := range t.c.s.Classes {
-		a := shoal.Attributes{
-			OS: "linux", Arch: "amd64", CPUs: max(cl.Cores, 1), Memory: uint64(cl.Memory), Disk: uint64(cl.Disk), Labels: cl.Labels,
-			HashMBs: hashRate(cl.Gas), Rates: shoal.Rates{Gas: cl.Gas},
-		}
-		for _, g := range cl.GPUs {
-			for range max(g.Count, 1) {
-				a.GPUs = append(a.GPUs, shoal.GPU{Vendor: g.Vendor, Model: g.Model, Memory: uint64(g.Memory)})
-			}
-		}
+	for i := range t.c.s.Classes {
+		cl := &t.c.s.Classes[i]
+		a := cl.Attributes()
+		a.HashMBs = hashRate(cl.Gas)
 		if len(a.GPUs) > 0 {
 			a.Executors = []string{gpuExecutor}
 		}
-		t.classes = append(t.classes, shoal.Member{
-			Attributes: a, State: shoal.Alive, Seq: 1, Load: shoal.Load{Slots: max(cl.Cores, 1), DiskFree: uint64(cl.Disk)},
-		})
+		m := shoal.Member{Attributes: a, State: shoal.Alive, Seq: 1, Load: shoal.Load{Slots: max(cl.Cores, 1), DiskFree: uint64(cl.Disk)}}
+		for _, g := range a.GPUs {
+			m.Load.GPUs = append(m.Load.GPUs, shoal.GPULoad{ID: g.ID, Free: g.Memory})
+		}
+		t.classes = append(t.classes, m)
 	}
 }
 

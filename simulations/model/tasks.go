@@ -30,8 +30,7 @@ type tasks struct {
 	askers  map[node]*asker
 	pools   []*pool
 	classes []shoal.Member
-	peers   []cost.Peer // of the decision at hand
-	gone    map[node]event.Time
+	peers   []cost.Peer        // of the decision at hand
 	errands map[node][]*errand // on a machine, or on their way to it
 
 	took                *values
@@ -72,7 +71,7 @@ const (
 
 func (c *city) buildTasks() error {
 	t := &tasks{
-		c: c, dice: c.loop.Rand("tasks"), kinds: map[int]*work{}, askers: map[node]*asker{}, gone: map[node]event.Time{},
+		c: c, dice: c.loop.Rand("tasks"), kinds: map[int]*work{}, askers: map[node]*asker{},
 		errands: map[node][]*errand{}, took: c.tell.of("task_ms"), first: -1,
 	}
 	c.tasks = t
@@ -94,7 +93,6 @@ func (c *city) buildTasks() error {
 		t.kinds[i] = k
 	}
 	c.onDown = append(c.onDown, t.down)
-	c.onUp = append(c.onUp, func(n node) { delete(t.gone, n) })
 	c.finishers = append(c.finishers, t.finish)
 	c.loads(t.ask, scenario.Task)
 	return nil
@@ -543,7 +541,16 @@ func (t *task) end(ok bool) {
 		d.failed++
 	}
 	d.c.links.ended(t.at, ok)
-	t.a.tasks = slices.DeleteFunc(t.a.tasks, func(x *task) bool { return x == t })
+	a := t.a
+	a.tasks = slices.DeleteFunc(a.tasks, func(x *task) bool { return x == t })
+	t.list = nil           // the deadline may hold on to the task for a while
+	if len(a.tasks) == 0 { // what it remembers of offers and places is old by the next task, unless that comes soon
+		d.c.loop.After(whereAge, func() {
+			if len(a.tasks) == 0 {
+				a.offers, a.where = map[offerKey]noted{}, map[uint32]located{}
+			}
+		})
+	}
 }
 
 // drop takes away an attempt that is under way.
@@ -556,7 +563,6 @@ func (t *task) drop() {
 
 // down: a node has lost its power. What it asked for is nobody's any more; those who have something there miss it in time.
 func (d *tasks) down(n node) {
-	d.gone[n] = d.c.loop.Now()
 	for _, e := range slices.Clone(d.errands[n]) {
 		if e.t.a.n != n {
 			// The last sign of life, of which there are three in that time, came a while ago.

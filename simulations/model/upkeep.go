@@ -11,7 +11,8 @@ import (
 
 const (
 	upkeepEvery = time.Minute // the tables that are refreshed in it go together
-	mostUpkeep  = 128         // of the nodes whose turn it is are simulated; the others cost as much on average
+	mostUpkeep  = 128         // nodes whose turn it is are simulated, each
+	someUpkeep  = 8           // if there are more, so many are drawn; the others cost as much on average
 	maxRefresh  = 15          // kbucket's maxCplForRefresh
 )
 
@@ -42,7 +43,10 @@ func (d *dht) upkeep() {
 	d.c.every(upkeepEvery, func() {
 		turn++
 		due := d.c.len()/turns + min(1, max(0, d.c.len()%turns-turn%turns))
-		n := min(due, mostUpkeep)
+		n := due
+		if due > mostUpkeep {
+			n = someUpkeep
+		}
 		var cost uint64
 		done := 0
 		for i := range n {

@@ -96,8 +96,9 @@ type Check struct {
 	Diff   float64  `json:"difference"` // of the means, as a part of the world's
 	Half   float64  `json:"half"`       // of its 95 % interval
 	Band   float64  `json:"band"`
-	Inside bool     `json:"inside"`        // the interval lies in the band
-	Why    string   `json:"why,omitempty"` // it is not known whether it does
+	Inside bool     `json:"inside"`          // the interval lies in the band
+	Why    string   `json:"why,omitempty"`   // it is not known whether it does
+	Alone  bool     `json:"alone,omitempty"` // as there is one seed only, which tells no interval
 }
 
 // Storeys holds the model against the world, in the figures of bands that one of them has: the difference of the means over
@@ -126,7 +127,7 @@ func Storeys(r *Result, bands []Band) (list []Check) {
 					c.Diff, c.Half = d/math.Abs(ew.Mean), half/math.Abs(ew.Mean)
 					c.Inside = known && math.Abs(c.Diff)+c.Half <= b.Width
 					if !known {
-						c.Why = "one seed tells no interval"
+						c.Why, c.Alone = "one seed tells no interval", true
 					}
 				}
 				list = append(list, c)

@@ -10,7 +10,8 @@ import (
 
 // plots draws what the runs tell.
 func (r *Result) plots(p *page, groups []Group) {
-	p.draw("Lookups", "", hops(groups), cdf(groups, "lookup_ms", "How long lookups took", "Part of the lookups that took no longer; the lines are the storeys and policies."))
+	p.draw("Lookups", "", hops(groups), r.overTime(groups, "Hops over time", "Solid: median; dashed: 99th percentile. Shaded: faults.", false, "lookup_hops_p50", "lookup_hops_p99"),
+		cdf(groups, "lookup_ms", "How long lookups took", "Part of the lookups that took no longer; the lines are the storeys and policies."))
 	p.draw("Bytes that crossed links", "", byKind(groups), perFigure(groups, "locality", "Share of local bytes", "Part of the bytes that tasks read which were on their node when they were placed."))
 	var times []*drawing
 	used := map[string]bool{}
@@ -26,13 +27,13 @@ func (r *Result) plots(p *page, groups []Group) {
 		times = append(times, r.overTime(groups, s.title+": time, median and 99th percentile", "Solid: median; dashed: 99th percentile. Shaded: faults.", true, s.name+"_p50", s.name+"_p99"))
 	}
 	p.draw("Latency over time", "", times...)
-	for _, name := range []string{"queue", "gpu_use", "availability", "up", "locality"} {
+	for _, name := range []string{"queue", "queue_mean", "gpu_use", "availability", "up", "locality", "lookup_hops"} {
 		for _, suffix := range []string{"", "_p50", "_p99"} {
 			used[name+suffix] = true
 		}
 	}
 	p.draw("Queues and graphics processors", "",
-		r.overTime(groups, "Tasks that wait on a node", "Mean over nodes, or median and 99th percentile.", false, "queue", "queue_p50", "queue_p99"),
+		r.overTime(groups, "Tasks that wait on a node", "Mean over nodes, or median and 99th percentile.", false, "queue", "queue_mean", "queue_p50", "queue_p99"),
 		r.overTime(groups, "GPUs taken", "Part of the graphics processors that a task has.", false, "gpu_use", "gpu_use_p50"))
 	p.draw("While something was wrong", "",
 		r.overTime(groups, "Requests answered", "Part of all requests, of whatever kind, that were answered. Shaded: faults.", false, "availability", "availability_p50"),

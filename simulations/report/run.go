@@ -46,6 +46,7 @@ type Run struct {
 	Simulated float64           `json:"simulated_s"`
 	Wall      float64           `json:"wall_s"`
 	Events    uint64            `json:"events"`
+	Mix       map[string]uint64 `json:"event_mix,omitempty"` // the events by the district of the model that they are of; "later": of whatever
 	RSS       uint64            `json:"rss_bytes"` // greatest resident size of the process during the run, 0 unknown
 	Leaves    map[string]uint64 `json:"leaf_calls,omitempty"`
 
@@ -58,7 +59,7 @@ type Run struct {
 }
 
 // Point is a value over simulated time. Series that have percentiles are several: "lookup_ms_p50", "lookup_ms_p99". Those that
-// have a plot of their own are those of the times among the figures (with _p50 and _p99), and availability, locality, queue, gpu_use, and up,
+// have a plot of their own are those of the times among the figures (with _p50 and _p99), and availability, locality, queue_mean, gpu_use, and up,
 // the part of the nodes that are up.
 type Point struct {
 	At    float64 `json:"t"` // seconds since the load began: the middle of the time it speaks of

@@ -188,7 +188,7 @@ func (s *Sweep) Text() (header []string, rows [][]string) {
 			return slices.ContainsFunc(p.Result.Runs, func(r Run) bool { _, ok := r.Figures[f.name]; return ok })
 		}) {
 			shown = append(shown, i)
-			header = append(header, strings.ToUpper(f.name))
+			header = append(header, strings.ToUpper(f.name)+map[bool]string{true: "_PER_NODE_HOUR"}[f.from != nil])
 		}
 	}
 	if len(s.Places) > 0 && len(s.Places[0].Result.Groups()) > 1 {

@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 )
 
-// MaxLines bounds Text.
-const MaxLines = 25
+// MaxLines bounds Text: with the path of the report, a terminal shows 25.
+const MaxLines = 24
 
 // first are the figures that a terminal shows before others.
 var first = []string{

@@ -147,16 +147,36 @@ func sum(b []byte) string {
 // override puts a value into the tree.
 func (r *reader) override(root *yaml.Node, s Setting) {
 	words := strings.Split(s.Path, ".")
-	if !put(root, words, s.Value) {
+	if !put(root, words, s.node()) {
 		what := s.Path
 		r.errs = append(r.errs, shoal.E(shoal.Invalid, what+"="+s.Value, "the scenario has nothing of this name",
 			"write one like duration, data.NAME.replicas or load.NAME.rate, of what the file has"))
 	}
 }
 
+// node returns what makes the value's tree: a list and fields may be written as YAML has them.
+func (s Setting) node() func(line int) *yaml.Node {
+	return func(line int) *yaml.Node {
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(s.Value), &doc); err != nil || len(doc.Content) != 1 || doc.Content[0].Kind == yaml.ScalarNode {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s.Value, Line: line}
+		}
+		move(&doc, line)
+		return doc.Content[0]
+	}
+}
+
+// move has a tree stand on one line.
+func move(n *yaml.Node, line int) {
+	n.Line = line
+	for _, c := range n.Content {
+		move(c, line)
+	}
+}
+
 // put sets the value that the words lead to, and reports whether they led anywhere. Of a list they name an entry, the first that
 // is called or asks for that, or all.
-func put(n *yaml.Node, words []string, value string) (done bool) {
+func put(n *yaml.Node, words []string, value func(line int) *yaml.Node) (done bool) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -181,13 +201,12 @@ func put(n *yaml.Node, words []string, value string) (done bool) {
 			if len(words) > 1 {
 				return put(n.Content[i+1], words[1:], value)
 			}
-			n.Content[i+1] = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: n.Content[i].Line}
+			n.Content[i+1] = value(n.Content[i].Line)
 			return true
 		}
 		if len(words) == 1 { // a field that the file leaves to its default; an unknown one is told of later
 			line := n.Line
-			n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: words[0], Line: line},
-				&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: line})
+			n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: words[0], Line: line}, value(line))
 			return true
 		}
 	}

@@ -246,7 +246,7 @@ func TestAliases(t *testing.T) {
 func TestOptions(t *testing.T) {
 	s, err := read(good, goodTrace, Options{
 		Nodes: 1001, Seeds: []uint64{7, 8}, Policies: []cost.Policy{cost.ShipData, cost.ShipCode},
-		Set: []Setting{{"data.corpus.replicas", "5"}, {"load.lookup.rate", "9"}, {"agents.hits.replicas", "1"}, {"jitter", "0.5"}},
+		Set: []Setting{{"data.corpus.replicas", "5"}, {"load.lookup.rate", "9"}, {"agents.hits.replicas", "1"}, {"jitter", "0.5"}, {"faults", "[]"}, {"expect", "[locality > 0]"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func TestOptions(t *testing.T) {
 	if s.Classes[0].Count != 300 || s.Classes[1].Count != 701 || s.Nodes() != 1001 {
 		t.Errorf("classes of %d and %d", s.Classes[0].Count, s.Classes[1].Count)
 	}
-	if s.Data[0].Replicas != 5 || s.Load[0].Rate != 9 || s.Agents[0].Replicas != 1 || s.Jitter != 0.5 || len(s.Seeds) != 2 || s.Policies[0] != cost.ShipData {
+	if len(s.Faults) != 0 || len(s.Expect) != 1 || s.Data[0].Replicas != 5 || s.Load[0].Rate != 9 || s.Agents[0].Replicas != 1 || s.Jitter != 0.5 || len(s.Seeds) != 2 || s.Policies[0] != cost.ShipData {
 		t.Errorf("%+v", s)
 	}
 	for path, want := range map[string]string{

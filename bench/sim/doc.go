@@ -1,0 +1,2 @@
+// Package sim measures the simulator: events a second and bytes a node of the model, bytes of a node in a world.
+package sim
