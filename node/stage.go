@@ -37,7 +37,8 @@ type Stage struct {
 	Device  func(ctx context.Context, r shoal.Run, devices []reserve.Device) (shoal.Ran, error)
 	Natives map[string]agents.Native // code of agents, beside that of the node
 
-	ReadAhead int // bytes: see rpc.Config
+	ReadAhead int                            // bytes: see rpc.Config
+	Count     func(method string, bytes int) // told of calls: see rpc.Config
 	// Warm has the node begin as one that has been around for a while: its table will be filled, and what it is has been announced.
 	Warm bool
 }
