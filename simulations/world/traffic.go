@@ -15,7 +15,7 @@ func kind(protocol string) string {
 		{"/stream/code.", report.ByCode},
 		{"/stream/result.", report.ByResults},
 		{"/stream/agents.", report.ByAgents},
-		{"/stream/pubsub", report.ByTopics},
+		{"/stream/topics.", report.ByTopics},
 		{"/stream/cast", report.ByTopics},
 		{"/meshsub", report.ByTopics},
 		{"/floodsub", report.ByTopics},
