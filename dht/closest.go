@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -85,3 +86,45 @@ func (d *DHT) Fill(peers map[shoal.PeerID][]string) {
 
 // fillTime is how long addresses of peers of a table that was filled are known: as kad-dht keeps those of its own table.
 const fillTime = 48 * time.Hour
+
+// warmTime is how long a DHT that begins warm answers itself how large the fabric is, from its table.
+const warmTime = 20 * time.Second
+
+// refresh refreshes the table of a DHT that began warm.
+func (d *DHT) refresh() {
+	wait := d.cfg.Refresh + rand.N(d.cfg.Refresh)
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+			d.kad.RefreshRoutingTable()
+		case <-d.ctx.Done():
+			timer.Stop()
+			return
+		}
+		wait = d.cfg.Refresh
+	}
+}
+
+// Note keeps that peers announced a key, as if each had told this node. Worlds begin so.
+func (d *DHT) Note(key shoal.Key, peers map[shoal.PeerID][]string) error {
+	h, err := hash("note", key)
+	if err != nil {
+		return err
+	}
+	for p, addrs := range peers {
+		ai := peer.AddrInfo{}
+		if ai.ID, err = peer.Decode(string(p)); err != nil {
+			return shoal.Wrap(shoal.Invalid, "note", err)
+		}
+		for _, s := range addrs {
+			if a, err := ma.NewMultiaddr(s); err == nil {
+				ai.Addrs = append(ai.Addrs, a)
+			}
+		}
+		if err := d.kad.ProviderStore().AddProvider(d.ctx, h, ai); err != nil {
+			return shoal.Wrap(shoal.Unavailable, "note", err)
+		}
+	}
+	return nil
+}

@@ -25,6 +25,10 @@ type Config struct {
 	Validity time.Duration // of an announcement; default 24 h, at least twice Announce
 	Refresh  time.Duration // interval of refreshing the routing table; default 10 min
 
+	// Warm has the DHT begin as one that has been around for a while, as those of worlds do whose table is filled with Fill: the
+	// table is first refreshed after one to two times Refresh, and nobody is asked how large the fabric is.
+	Warm bool
+
 	// IPGroup bounds how many peers of one block of public addresses (an IPv4 /16, an IPv6 network)
 	// each bucket of 20 may hold; default 10. Private and loopback addresses are not counted.
 	IPGroup int

@@ -39,6 +39,7 @@ type DHT struct {
 	sender *sender
 	judge  record.Validator
 
+	begun  time.Time
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -66,7 +67,7 @@ func New(h host.Host, cfg Config) (*DHT, error) {
 	}
 	d := &DHT{
 		cfg: cfg, host: h, judge: record.Validator{Fabric: cfg.Fabric}, wake: make(chan struct{}, 1), ready: make(chan struct{}),
-		peers: map[peer.ID]*candidate{}, grown: make(chan struct{}),
+		peers: map[peer.ID]*candidate{}, grown: make(chan struct{}), begun: time.Now(),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.reach = newReach(d.ctx, h, cfg)
@@ -83,6 +84,10 @@ func (d *DHT) start() (err error) {
 		return err
 	}
 	maybe := func(_ any, p peer.ID) bool { return d.gate.maybe(p) }
+	refresh := kad.RoutingTableRefreshPeriod(d.cfg.Refresh)
+	if d.cfg.Warm {
+		refresh = kad.DisableAutoRefresh()
+	}
 	d.kad, err = kad.New(&kadHost{d.host, d.gate, d.reach, d.ready},
 		kad.Mode(kad.ModeAutoServer),
 		kad.ProtocolPrefix(protocol.ID("/shoal/"+d.cfg.Fabric)),
@@ -93,7 +98,7 @@ func (d *DHT) start() (err error) {
 		kad.RoutingTablePeerDiversityFilter(&diversity{
 			host: d.host, limit: d.cfg.IPGroup, changed: d.nudge, counts: map[bucketGroup]int{},
 		}),
-		kad.RoutingTableRefreshPeriod(d.cfg.Refresh),
+		refresh,
 		kad.ProviderDatastore(openHints(d.cfg, "heard")),
 		kad.ProviderManagerOpts(
 			records.ProvideValidity(d.cfg.Validity), records.ProviderAddrTTL(d.cfg.Validity),
@@ -132,6 +137,9 @@ func (d *DHT) start() (err error) {
 	}
 	close(d.ready)
 	d.wg.Go(d.keepTable)
+	if d.cfg.Warm {
+		d.wg.Go(d.refresh)
+	}
 	return nil
 }
 
@@ -140,6 +148,9 @@ func (d *DHT) start() (err error) {
 type router struct{ d *DHT }
 
 func (r router) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
+	if d := r.d; d.cfg.Warm && time.Since(d.begun) < warmTime && d.kad.RoutingTable().Size() > 0 {
+		return d.kad.RoutingTable().NearestPeers(kb.ConvertKey(key), bucketSize), nil
+	}
 	peers, err := r.d.kad.GetClosestPeers(ctx, key)
 	if len(peers) == 0 && (err == nil || errors.Is(err, kb.ErrLookupFailure)) {
 		return []peer.ID{r.d.host.ID()}, nil

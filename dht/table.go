@@ -235,7 +235,7 @@ func (d *DHT) turn() time.Duration {
 // kad-dht asks once, at the first peer: if that one did not know the others yet, or could not be asked
 // at that moment, the table would stay small until the next refresh. d.mu is held.
 func (d *DHT) ask(in map[peer.ID]bool, now time.Time) time.Duration {
-	if len(in) >= bucketSize {
+	if len(in) >= bucketSize || d.cfg.Warm && time.Since(d.begun) < warmTime {
 		return idleTurn
 	}
 	fresh := false
@@ -291,7 +291,8 @@ func (d *DHT) join(ctx context.Context, p peer.ID) error {
 	if _, err := d.sender.SendRequest(ctx, p, pb.NewMessage(pb.Message_FIND_NODE, []byte(p), 0)); err != nil {
 		return err
 	}
-	added, err := d.kad.RoutingTable().TryAddPeer(p, true, true)
+	// Not to be replaced by the next who comes: two candidates for one place would take it from each other for ever.
+	added, err := d.kad.RoutingTable().TryAddPeer(p, true, false)
 	if err == nil && !added && d.kad.RoutingTable().Find(p) == "" {
 		err = shoal.E(shoal.Refused, "peer "+p.ShortString(), "no room in the table", "")
 	}

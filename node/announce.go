@@ -31,6 +31,13 @@ type announcer struct {
 // announce keeps the directory's word on this node true until ctx ends.
 func (n *Node) announce(ctx context.Context) error {
 	a := &announcer{n: n, keys: map[shoal.Key]bool{}}
+	if n.cfg.stage().Warm {
+		for _, k := range n.Backstage().Keys() {
+			a.keys[k] = true
+		}
+		a.put, _ = n.rooms.members.Signed()
+		a.next = time.Now().Add(announceAgain)
+	}
 	tick := time.NewTicker(announceLook)
 	defer tick.Stop()
 	for {

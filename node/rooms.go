@@ -104,10 +104,10 @@ func (n *Node) build(ctx, life context.Context) error {
 		return err
 	}
 	fabric := r.members.Fabric()
-	r.rpc = rpc.New(r.host.Libp2p(), rpc.Config{Fabric: fabric, Connect: n.connect, ReadAhead: cfg.stage().ReadAhead, Log: cfg.Log})
+	r.rpc = rpc.New(r.host.Libp2p(), rpc.Config{Fabric: fabric, Connect: n.connect, ReadAhead: cfg.stage().ReadAhead, Count: cfg.stage().Count, Log: cfg.Log})
 	r.members.Attach(r.rpc)
 	if r.dht, err = dht.New(r.host.Libp2p(), dht.Config{
-		Fabric: fabric, IsMember: n.isMember, Step: cfg.patience(), Table: r.disk.Table("dht"), Log: cfg.Log,
+		Fabric: fabric, IsMember: n.isMember, Step: cfg.patience(), Table: r.disk.Table("dht"), Warm: cfg.stage().Warm, Log: cfg.Log,
 	}); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/shoal-fabric/shoal/agents"
 	"github.com/shoal-fabric/shoal/devices"
 	"github.com/shoal-fabric/shoal/dht"
+	"github.com/shoal-fabric/shoal/expr"
 	"github.com/shoal-fabric/shoal/native"
 	"github.com/shoal-fabric/shoal/sandbox"
 	"github.com/shoal-fabric/shoal/scheduler/reserve"
@@ -36,7 +37,10 @@ type Stage struct {
 	Device  func(ctx context.Context, r shoal.Run, devices []reserve.Device) (shoal.Ran, error)
 	Natives map[string]agents.Native // code of agents, beside that of the node
 
-	ReadAhead int // bytes: see rpc.Config
+	ReadAhead int                            // bytes: see rpc.Config
+	Count     func(method string, bytes int) // told of calls: see rpc.Config
+	// Warm has the node begin as one that has been around for a while: its table will be filled, and what it is has been announced.
+	Warm bool
 }
 
 // stage returns what the configuration replaces.
@@ -127,6 +131,17 @@ func (b Backstage) Find(ctx context.Context, key shoal.Key, limit int) iter.Seq2
 
 // Fill puts members into the routing table.
 func (b Backstage) Fill(peers map[shoal.PeerID][]string) { b.n.rooms.dht.Fill(peers) }
+
+// Keys are those under which the node announces what it is.
+func (b Backstage) Keys() []shoal.Key {
+	self := b.n.rooms.members.Self()
+	return expr.MemberKeys(&self)
+}
+
+// Note keeps that peers announced a key.
+func (b Backstage) Note(key shoal.Key, peers map[shoal.PeerID][]string) error {
+	return b.n.rooms.dht.Note(key, peers)
+}
 
 // Table lists the peers in the routing table.
 func (b Backstage) Table() []shoal.PeerID { return b.n.rooms.dht.Peers() }

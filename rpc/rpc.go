@@ -73,6 +73,8 @@ type Config struct {
 	// ReadAhead is what is read at once of the calls of one peer, and of the answers of one: some bytes of
 	// memory for each. Default 32 KiB.
 	ReadAhead int
+	// Count is told of each call that this node made of another, and how many bytes were said. It must not wait. Nil: nobody is.
+	Count func(method string, bytes int)
 }
 
 func (c Config) validate() Config {
@@ -262,7 +264,11 @@ func (r *RPC) Ask(ctx context.Context, to shoal.PeerID, method string, request [
 	if err != nil {
 		return nil, err
 	}
-	return p.ask(ctx, method, request)
+	reply, err := p.ask(ctx, method, request)
+	if r.cfg.Count != nil {
+		r.cfg.Count(method, len(method)+len(request)+len(reply))
+	}
+	return reply, err
 }
 
 // askSelf is the call that stays on this node. The two copies keep the law that nobody shares bytes.

@@ -109,6 +109,7 @@ func (m *machine) attributes() *shoal.Attributes {
 // open starts the machine's node. Who has the turn calls it.
 func (m *machine) open(ctx context.Context, by *node.Node, invite string) error {
 	w, c := m.w, m.class
+	warm := m.life == 0 && !w.natural // a later life has to find its place by itself
 	m.life++
 	disk := m.disk
 	cfg := node.Config{
@@ -122,7 +123,7 @@ func (m *machine) open(ctx context.Context, by *node.Node, invite string) error 
 			Key: m.key, Storage: storage.Options{FS: disk, Shared: w.shared, Pause: disk.Pause}, Pause: disk.Pause,
 			Attributes: m.attributes(), Now: m.now, Boottime: func() time.Duration { return time.Since(w.born) + time.Hour }, By: by,
 			Sandbox: w.box, Runner: func(r shoal.Runner) shoal.Runner { return &bench{Runner: r, m: m, ready: map[string]bool{}} },
-			Device: m.compute, Natives: map[string]agents.Native{agentCode: {Behaviour: ledger{}}}, ReadAhead: 2 << 10,
+			Device: m.compute, Natives: map[string]agents.Native{agentCode: {Behaviour: ledger{}}}, ReadAhead: 2 << 10, Count: w.tally.called, Warm: warm,
 		},
 	}
 	for k, v := range c.Labels {

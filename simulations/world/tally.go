@@ -30,6 +30,8 @@ type tally struct {
 	queued, queues         float64
 	gpuTime                time.Duration
 
+	calledOf map[string]uint64 // bytes of calls since the load began, by kind
+
 	base    map[string]memnet.Bytes
 	atZero  memnet.Stats
 	bytes   map[string]memnet.Bytes // at the end
@@ -143,7 +145,20 @@ func (t *tally) gpu(d time.Duration) {
 }
 
 // begin, over and end note where time begins, the load is over and everything is.
-func (t *tally) begin(w *world) { t.base, t.atZero = w.net.Bytes(), w.net.Stats() }
+func (t *tally) begin(w *world) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.base, t.atZero, t.calledOf = w.net.Bytes(), w.net.Stats(), map[string]uint64{}
+}
+
+// called counts a call between nodes.
+func (t *tally) called(method string, bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.calledOf != nil && t.ended.IsZero() {
+		t.calledOf[callKind(method)] += uint64(bytes)
+	}
+}
 
 func (t *tally) over(*world) { t.loadEnd = time.Now() }
 

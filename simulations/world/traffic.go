@@ -15,7 +15,7 @@ func kind(protocol string) string {
 		{"/stream/code.", report.ByCode},
 		{"/stream/result.", report.ByResults},
 		{"/stream/agents.", report.ByAgents},
-		{"/stream/pubsub", report.ByTopics},
+		{"/stream/topics.", report.ByTopics},
 		{"/stream/cast", report.ByTopics},
 		{"/meshsub", report.ByTopics},
 		{"/floodsub", report.ByTopics},
@@ -30,6 +30,22 @@ func kind(protocol string) string {
 	return report.ByOther
 }
 
+// callKind says what a call is about.
+func callKind(method string) string {
+	room, _, _ := strings.Cut(method, ".")
+	switch room {
+	case "agents", "services", "state":
+		return report.ByAgents
+	case "members":
+		return report.ByMembers
+	case "pubsub", "cast", "topics":
+		return report.ByTopics
+	case "data":
+		return report.ByData
+	}
+	return report.ByOther
+}
+
 // traffic says how many bytes crossed links since the load began.
 func (w *world) traffic(r *report.Run) {
 	r.Bytes = map[string]uint64{}
@@ -40,8 +56,21 @@ func (w *world) traffic(r *report.Run) {
 	for p, b := range w.tally.bytes {
 		was := w.tally.base[p]
 		n := b.Asked + b.Answered - was.Asked - was.Answered
-		r.Bytes[kind(p)] += n
 		total += n
+		if strings.HasSuffix(p, "/rpc/1") { // calls share streams: their frames are shared out as what was said in them is
+			said := uint64(0)
+			for _, k := range w.tally.calledOf {
+				said += k
+			}
+			left := n
+			for k, part := range w.tally.calledOf {
+				x := min(uint64(float64(n)*float64(part)/float64(max(said, 1))), left)
+				r.Bytes[k] += x
+				left -= x
+			}
+			n = left
+		}
+		r.Bytes[kind(p)] += n
 	}
 	f := r.Figures
 	if r.Simulated > 0 {

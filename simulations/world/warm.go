@@ -3,6 +3,7 @@ package world
 import (
 	"crypto/sha256"
 	"math/bits"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -30,6 +31,35 @@ func (w *world) fill() {
 		}
 		m.live.Load().Backstage().Fill(peers)
 	}
+}
+
+// announce has the nodes closest to each key know who announced it, as all are.
+func (w *world) announce() error {
+	said := map[shoal.Key]map[shoal.PeerID][]string{}
+	for _, m := range w.machines {
+		for _, k := range m.live.Load().Backstage().Keys() {
+			if said[k] == nil {
+				said[k] = map[shoal.PeerID][]string{}
+			}
+			said[k][m.id] = []string{m.listen}
+		}
+	}
+	for key, by := range said {
+		at := sha256.Sum256([]byte(key))
+		list := slices.DeleteFunc(slices.Clone(w.machines), func(m *machine) bool { return m.class.NAT })
+		slices.SortFunc(list, func(a, b *machine) int {
+			if nearer(at, a.place, b.place) {
+				return -1
+			}
+			return 1
+		})
+		for _, m := range list[:min(bucket, len(list))] {
+			if err := m.live.Load().Backstage().Note(key, by); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // place is where a peer stands in the key space.

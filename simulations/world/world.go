@@ -225,6 +225,9 @@ func (w *world) build(ctx context.Context) error {
 	}
 	if !w.natural {
 		w.fill()
+		if err := w.announce(); err != nil {
+			return err
+		}
 	}
 	w.sleep(ctx, settling)
 	return ctx.Err()

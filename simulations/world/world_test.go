@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,9 @@ import (
 var (
 	many    = flag.Int("nodes", 0, "nodes of TestMany")
 	profile = flag.String("profile", "", "of TestMany: write a heap profile there")
-	span    = flag.Duration("span", time.Minute, "of TestMany: how long the load lasts")
+	wall    = flag.Duration("wall", time.Hour, "of TestMany: after which it is stopped")
+	file    = flag.String("scenario", "", "of TestMany: a scenario's file")
+	span    = flag.Duration("span", 0, "of TestMany: how long the load lasts; 0: as the scenario says")
 )
 
 // small is a scenario with a bit of everything.
@@ -76,10 +79,19 @@ func TestMany(t *testing.T) {
 		t.Skip("set -nodes")
 	}
 	s := small(*many)
-	s.Duration, s.Settle = *span, time.Second
-	begun := time.Now()
-	simulate(t, s, Options{Progress: func(p Progress) {
-		if p.Done%50 == 0 && p.At%(10*time.Second) == 0 {
+	if *file != "" {
+		var err error
+		if s, err = scenario.ReadFile(*file, scenario.Options{Nodes: *many}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if *span > 0 {
+		s.Duration, s.Settle = *span, time.Second
+	}
+	begun, stop := time.Now(), &atomic.Bool{}
+	time.AfterFunc(*wall, func() { stop.Store(true) })
+	simulate(t, s, Options{Stop: stop, Progress: func(p Progress) {
+		if p.Phase == "load" || p.Done%50 == 0 && p.At%(10*time.Second) == 0 {
 			t.Logf("%s %+v, %d goroutines, %s", uptime(), p, runtime.NumGoroutine(), resident())
 			if p.At == 0 && p.Phase == "load" && *profile != "" {
 				for name, debug := range map[string]int{"heap": 0, "goroutine": 1} {
