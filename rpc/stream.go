@@ -64,7 +64,7 @@ type stream struct {
 func newStream(raw network.Stream, in *bufio.Reader, what string, m *meter) *stream {
 	return &stream{
 		raw: raw, in: in, what: what, flow: flow{meter: m}, rude: func() {},
-		rmu: newTurn(), wmu: newTurn(), down: make(chan struct{}), eaten: make(chan struct{}, 1),
+		down: make(chan struct{}), eaten: make(chan struct{}, 1),
 	}
 }
 
