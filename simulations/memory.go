@@ -22,8 +22,8 @@ const (
 	modelCopy      = 16 // of a partition
 	modelAgent     = 128
 	worldBase      = 256 << 20
-	worldNode      = 6 << 20
-	worldDataCopy  = 1.1 // bytes of data lie in memory, with what a store adds
+	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
+	worldDataCopy  = 1.1      // bytes of data lie in memory, with what a store adds
 	worldAgentCopy = 4 << 10
 )
 

@@ -22,12 +22,11 @@ import (
 
 // joined is a connection and the network that it is of.
 type joined struct {
-	n          *Net
-	ma, mb     member
-	a, b       transport.CapableConn // a dialed
-	addr       ma.Multiaddr
-	listener   transport.Listener
-	toA, fromA Place
+	n        *Net
+	ma, mb   member
+	a, b     transport.CapableConn // a dialed
+	addr     ma.Multiaddr
+	listener transport.Listener
 }
 
 func join(t *testing.T, cfg Config, from, to Place) *joined {

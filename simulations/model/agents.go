@@ -303,7 +303,6 @@ type call struct {
 	n     uint64 // number of the request in its session
 	wait  time.Duration
 	tried map[node]int
-	round int
 	over  bool
 	done  func([]byte, bool)
 }

@@ -22,7 +22,6 @@ type churn struct {
 	among *crowd          // whom it concerns
 	cuts  []cut
 	slow  []slowed
-	skews map[node]time.Duration // of clocks
 }
 
 // crowd is a set of nodes.
@@ -49,7 +48,6 @@ func (c *city) buildChurn() error {
 	n := c.len()
 	h := &churn{
 		c: c, dice: c.loop.Rand("churn"), away: make([]bool, n), held: make([]uint8, n), life: make([]uint16, n),
-		skews: map[node]time.Duration{},
 	}
 	h.turn = c.loop.Handle(h.turned)
 	c.churn, c.reach = h, h.reach
@@ -153,14 +151,7 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 		}
 		h.slow = append(h.slow, slowed{of, factor})
 		end(func() { h.slow = without(h.slow, func(x slowed) bool { return x.of == of }) })
-	case scenario.ClockStep:
-		step := func(by time.Duration) {
-			for _, n := range of.list {
-				h.skews[n] += by
-			}
-		}
-		step(f.Step)
-		end(func() { step(-f.Step) })
+	case scenario.ClockStep: // nothing that the model has reads a clock that steps: leases and liveness count from clocks that do not
 	}
 }
 
@@ -197,6 +188,3 @@ func (h *churn) delay(from, to node) float64 {
 	}
 	return f
 }
-
-// skew is by how much a node's clock is wrong.
-func (h *churn) skew(n node) time.Duration { return h.skews[n] }

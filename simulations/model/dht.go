@@ -24,7 +24,7 @@ type dht struct {
 	lookupTime, lookupHops, findTime, gpuTime *values
 	lookups, asked, exact                     uint64
 	finds, found, gpus, gpusFound             uint64
-	bytes, announced                          *uint64
+	bytes                                     *uint64
 	announceBytes                             uint64
 
 	records records

@@ -6,7 +6,7 @@ import (
 	"github.com/shoal-fabric/shoal/simulations/report"
 )
 
-// What members of a fabric say to one another to know who is there; see members.Config and members/run.go. A test holds the sizes against
+// What members of a fabric say to one another to know who is there; see members.Config and members/run.go. The sizes are estimates, of
 // real messages.
 const (
 	membersEvery = time.Minute // all that is said in it is one event

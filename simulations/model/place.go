@@ -247,7 +247,8 @@ func (t *task) input() bool { return t.k.family >= 0 }
 func (t *task) gather(holders []node) {
 	d, a, c := t.d, t.a, t.d.c
 	t.list, t.refusals, t.retry = t.list[:0], 0, false
-	needs, rows := t.needs(), match.Rows{}
+	needs := t.needs()
+	var rows match.Rows
 	now := c.clock()
 	add := func(n node, seen bool, load shoal.Load) {
 		for i := range t.list {

@@ -19,7 +19,7 @@ const (
 	sweepEvery    = 10 * time.Minute
 	sweepSample   = 64 // of the lookups of a sweep that are done one by one; the others cost what these cost on average
 
-	recordBytes = 640 // a signed record in PUT_VALUE; a test holds it against a real one
+	recordBytes = 640 // a signed record in PUT_VALUE: an estimate
 )
 
 // records are what was said in the DHT: who holds what. An announcement lies with the K nodes that were closest to the key, of those that

@@ -14,21 +14,21 @@ import (
 type tally struct {
 	mu sync.Mutex
 
-	answers, asked         int
-	looks, gaps            samples // lookups: seconds
-	hops, messages, exact  float64
-	finds, gpus            samples
-	findTries, gpuTries    int
-	tasks                  samples
-	taskFailed             int
-	first, last            time.Time // of tasks
-	read, fetched          uint64
-	calls                  samples
-	callFailed             int
-	published_, delivered_ int
-	late                   samples
-	queued, queues         float64
-	gpuTime                time.Duration
+	answers, asked        int
+	looks                 samples // lookups: seconds
+	hops, messages, exact float64
+	finds, gpus           samples
+	findTries, gpuTries   int
+	tasks                 samples
+	taskFailed            int
+	first, last           time.Time // of tasks
+	read, fetched         uint64
+	calls                 samples
+	callFailed            int
+	published_            int
+	late                  samples
+	queued, queues        float64
+	gpuTime               time.Duration
 
 	calledOf map[string]uint64 // bytes of calls since the load began, by kind
 
