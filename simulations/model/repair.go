@@ -1,0 +1,157 @@
+package model
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/shoal-fabric/shoal/data/spread"
+)
+
+// down has the other holders miss a node that has gone, and repair what it kept.
+func (d *data) down(n node) {
+	for key := range d.flights {
+		if node(key>>32) == n {
+			delete(d.flights, key)
+		}
+	}
+	if len(d.by[n]) == 0 || d.looking[n] {
+		return
+	}
+	d.looking[n] = true
+	life := d.c.lives(n)
+	tick := func() time.Duration { return repairEvery*3/4 + time.Duration(d.dice.Int64N(int64(repairEvery/2))) }
+	// When its absence is noted: with a member table at the first look after it counts as down; without one only when the
+	// dataset is surveyed again.
+	wait := downAfter + time.Duration(d.dice.Float64()*float64(tick()))
+	if !d.c.s.Table {
+		wait = time.Duration(d.dice.Float64() * float64(surveyEvery))
+	}
+	for patience := time.Duration(0); patience < repairAfter; {
+		t := tick()
+		wait, patience = wait+t, patience+t
+	}
+	d.c.loop.After(wait, func() {
+		delete(d.looking, n)
+		if !d.c.up[n] && d.c.lives(n) == life {
+			d.repair(slices.Clone(d.by[n]))
+		}
+	})
+}
+
+// repair restores the copies of partitions that have too few on nodes that are up. Of each set one problem is solved, as its
+// holders would: who has the lowest name asks others to keep it, and they fetch.
+func (d *data) repair(parts []uint32) {
+	slices.Sort(parts)
+	for len(parts) > 0 {
+		s := d.of(parts[0])
+		n := 0
+		for n < len(parts) && parts[n] < s.first+uint32(s.parts) {
+			n++
+		}
+		d.repairSet(s, parts[:n])
+		parts = parts[n:]
+	}
+}
+
+func (d *data) repairSet(s *set, parts []uint32) {
+	c, f := d.c, &d.c.s.Data[s.family]
+	var p spread.Problem
+	var short []uint32
+	var among []node
+	at := map[node]int{}
+	index := func(n node) int {
+		i, ok := at[n]
+		if !ok {
+			i = len(among)
+			at[n], among = i, append(among, n)
+		}
+		return i
+	}
+	for _, part := range parts {
+		var have []int
+		for _, n := range d.keeps[part] {
+			if c.up[n] {
+				have = append(have, index(n))
+			}
+		}
+		for _, n := range d.extra[part] { // an extra copy is made one of those first
+			if len(have) > 0 && len(have) < f.Replicas && c.up[n] && !d.kept(n, part) {
+				d.keep(part, n, d.bytes(part))
+				have = append(have, index(n))
+			}
+		}
+		d.extra[part] = slices.DeleteFunc(d.extra[part], func(n node) bool { return d.kept(n, part) })
+		if len(d.extra[part]) == 0 {
+			delete(d.extra, part)
+		}
+		if len(have) > 0 && len(have) < f.Replicas {
+			short = append(short, part)
+			p.Parts, p.Have = append(p.Parts, d.bytes(part)), append(p.Have, have)
+		}
+	}
+	if len(short) == 0 {
+		return
+	}
+	known := c.known(among[0])
+	for _, n := range known {
+		if c.up[n] && (f.Class == "" || c.of(n).Name == f.Class) {
+			index(n)
+		}
+	}
+	p.Salt, p.Replicas, p.Peers = fmt.Sprintf("%s/%d", f.Name, s.first), f.Replicas, d.peers(among)
+	for i, list := range spread.Solve(p) {
+		for _, x := range list[len(p.Have[i]):] {
+			d.replicate(short[i], among[x])
+		}
+	}
+}
+
+// replicate has a node fetch a partition and keep it.
+func (d *data) replicate(part uint32, n node) {
+	from := d.holders(part)
+	if len(from) == 0 || d.kept(n, part) {
+		return
+	}
+	asker := slices.MinFunc(from, func(a, b node) int { return cmp.Compare(peerID(a), peerID(b)) })
+	wait, ok := d.c.ask(asker, n, d.c.links.other, heldAsk, heldReply)
+	if !ok {
+		return
+	}
+	d.c.loop.Note(pair(n, part))
+	d.c.loop.After(wait/2, func() {
+		d.fetch(n, part, from, func(moved uint64, ok bool) {
+			d.repaired += moved
+			if ok && !d.kept(n, part) {
+				d.uncache(n, part)
+				d.keep(part, n, d.bytes(part))
+				d.announced(n, part)
+			}
+		})
+	})
+}
+
+// wiped: a node's disk is gone.
+func (d *data) wiped(n node) {
+	gone := d.by[n]
+	for _, part := range gone {
+		d.keeps[part] = slices.DeleteFunc(d.keeps[part], func(x node) bool { return x == n })
+	}
+	for part, list := range d.extra {
+		d.extra[part] = slices.DeleteFunc(list, func(x node) bool { return x == n })
+	}
+	delete(d.by, n)
+	delete(d.held, n)
+	delete(d.caches, n)
+	delete(d.extras, n)
+	if len(gone) == 0 {
+		return
+	}
+	// It is silent, or answers that it has nothing: both are seen at the next survey.
+	wait := time.Duration(d.dice.Float64() * float64(surveyEvery))
+	if d.c.s.Table {
+		wait = downAfter + repairAfter + time.Duration(d.dice.Float64()*float64(repairEvery))
+	}
+	d.c.loop.After(wait, func() { d.repair(gone) })
+}
