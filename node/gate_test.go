@@ -81,9 +81,7 @@ func exchange(ctx context.Context, from corehost.Host, to peer.ID, p protocol.ID
 	if _, err := s.Write(b); err != nil {
 		return err
 	}
-	if err := s.CloseWrite(); err != nil {
-		return err
-	}
+	_ = s.CloseWrite() // if the stream was reset already, reading tells with which code; this would tell in yamux's words
 	_, err = io.Copy(io.Discard, s)
 	return err
 }

@@ -44,7 +44,7 @@ type reply struct {
 }
 
 // Start runs a world in a process of its own, which command makes: it must call Main, with Verb and then args as its arguments. It
-// tells now and then how far it is. When ctx ends, the run ends early and is Cut. Internal: the process broke; the
+// tells now and then how far it is. When ctx ends, the run ends early and is Cut, without figures if there was no cluster yet. Internal: the process broke; the
 // error has the end of what it wrote.
 func Start(ctx context.Context, command func(ctx context.Context, args ...string) *exec.Cmd, s *scenario.Scenario, seed uint64, policy cost.Policy, tell func(Progress)) (*report.Run, error) {
 	const what = "simulate a world"
@@ -82,6 +82,10 @@ func Start(ctx context.Context, command func(ctx context.Context, args ...string
 	switch {
 	case last.Run != nil:
 		return last.Run, nil
+	case last.Error != "" && ctx.Err() != nil: // before there was a cluster
+		return &report.Run{
+			Storey: report.World, Policy: policy, Seed: seed, Nodes: s.Nodes(), Figures: map[string]float64{}, Bytes: map[string]uint64{}, Cut: true,
+		}, nil
 	case last.Error != "":
 		return nil, shoal.E(last.Kind, what, last.Error, "")
 	case err == nil:

@@ -43,4 +43,12 @@ func TestChild(t *testing.T) {
 	if err != nil || !r.Cut || r.Figures["lookups"] == 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
+	// Before there is a cluster.
+	ctx, cancel = context.WithCancel(t.Context())
+	timer := time.AfterFunc(300*time.Millisecond, cancel)
+	defer timer.Stop()
+	r, err = Start(ctx, self, small(40), 1, "", nil)
+	if err != nil || !r.Cut || len(r.Figures) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
