@@ -183,7 +183,8 @@ func TestPowerLoss(t *testing.T) {
 		if err := a.Connect(t.Context(), b.ID(), addrs); err != nil {
 			t.Fatal(err)
 		}
-		// Back before anybody has missed it: the first word is answered by a reset.
+		// Back before anybody has missed it: the first word is answered by a reset. If a word was on its way when the power went,
+		// all that is said waits until that one is sent again, at pauses that double.
 		n.Kill(id)
 		b.Close()
 		time.Sleep(time.Second)
@@ -193,7 +194,7 @@ func TestPowerLoss(t *testing.T) {
 		if rtt, err := a.RTT(t.Context(), b.ID()); err == nil && rtt < time.Second {
 			t.Errorf("a dead connection answers")
 		}
-		if took := time.Since(begin); took > time.Second {
+		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("the old connection was noticed after %v", took)
 		}
 		if err := a.Connect(t.Context(), b.ID(), addrs); err != nil {
