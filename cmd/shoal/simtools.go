@@ -24,7 +24,7 @@ func simSweepCmd(s *shell) *cobra.Command {
 		Long: `Sweep runs a scenario with each combination of values, and draws figures against the first: hops, traffic of
 announcing and repair per node and hour, the time to find a GPU, and others. PATH is nodes, replicas (of all data), or a value of the file:
 data.NAME.replicas, load.NAME.rate, classes.NAME.session, duration.`,
-		Example: "  shoal sim sweep planet-1m --vary nodes=1e3,1e4,1e5 --vary replicas=1,3,5\n  shoal sim sweep churn-hour --vary faults.churn.session=10m,1h,4h",
+		Example: "  shoal sim sweep campus-1000 --vary nodes=100,1e3,1e4 --vary replicas=1,3,5\n  shoal sim sweep churn-hour --vary faults.churn.session=10m,1h,4h",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(vary) == 0 {
