@@ -43,9 +43,7 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		inst, x.readers = x.readers[n-1], x.readers[:n-1]
 	}
 	x.mu.Unlock()
-	bounded := within(ctx, x.a.cfg.TurnTime)
-	defer bounded.done()
-	inst, reply, err := x.look(bounded, q, inst, epoch, m)
+	inst, reply, err := x.look(ctx, q, inst, epoch, m)
 	if m.moved { // once more, on what will not move
 		var snap shoal.Snapshot
 		x.mu.Lock()
@@ -54,7 +52,7 @@ func (x *actor) read(ctx context.Context, q *question) ([]byte, error) {
 		}
 		x.mu.Unlock()
 		if err == nil {
-			inst, reply, err = x.look(bounded, q, inst, epoch, state{snap, x.state.prefix})
+			inst, reply, err = x.look(ctx, q, inst, epoch, state{snap, x.state.prefix})
 			_ = snap.Close()
 		}
 	}
@@ -97,7 +95,9 @@ func (x *actor) look(ctx context.Context, q *question, inst shoal.Instance, epoc
 		Seed: random(16), Read: true, State: r.out.stage, Out: &r.out, Data: reading{x},
 	}
 	x.a.draft(&r.turn)
-	reply, err := inst.Turn(ctx, &r.turn)
+	bounded := within(ctx, x.a.cfg.TurnTime) // not of fetching and compiling the module
+	defer bounded.done()
+	reply, err := inst.Turn(bounded, &r.turn)
 	x.keepLines(epoch, r.out.lines)
 	return inst, reply, err
 }

@@ -24,7 +24,7 @@ func (x *actor) prepare() {
 	x.spare = s
 	x.a.work.Go(func() {
 		defer close(s.done)
-		bounded := within(x.a.ctx, x.a.cfg.TurnTime)
+		bounded := within(x.a.ctx, readyTime)
 		defer bounded.done()
 		code, err := x.behaviour(bounded)
 		if err == nil {

@@ -261,6 +261,8 @@ func (natives) Behaviour(_ context.Context, code string) (shoal.Behaviour, error
 		return counter{}, nil
 	case "sharer":
 		return sharer, nil
+	case "heavy":
+		return heavy{}, nil
 	case "thousands":
 		return thousands, nil
 	case "hopper":
