@@ -39,6 +39,9 @@ type candidate struct {
 	due    time.Time
 	delay  time.Duration
 	told   time.Time // zero: not yet
+
+	said []string  // the addresses that the caller gave last
+	at   time.Time // when they were noted
 	stale  bool      // it may have forgotten or missed something
 }
 
@@ -48,6 +51,13 @@ type candidate struct {
 func (d *DHT) AddPeer(p shoal.PeerID, addrs []string) {
 	id, err := peer.Decode(string(p))
 	if err != nil || id == d.host.ID() {
+		return
+	}
+	d.mu.Lock()
+	c := d.peers[id]
+	same := c != nil && c.sticky && time.Since(c.at) < addrTime/2 && slices.Equal(c.said, addrs)
+	d.mu.Unlock()
+	if same {
 		return
 	}
 	var known []ma.Multiaddr
@@ -67,7 +77,8 @@ func (d *DHT) AddPeer(p shoal.PeerID, addrs []string) {
 		return
 	}
 	d.mu.Lock()
-	c := d.candidate(id)
+	c = d.candidate(id)
+	c.said, c.at = slices.Clone(addrs), time.Now()
 	if isNew = isNew || !c.sticky; isNew {
 		c.sticky, c.due, c.delay = true, time.Now(), 0
 	}

@@ -245,6 +245,10 @@ func (l *loop) calls(now time.Time) {
 			n = 1
 		}
 	}
+	if n == 0 {
+		m.mu.Unlock()
+		return
+	}
 	for _, p := range m.view.Calls(connected, n, m.rand, now) {
 		row, _ := m.view.Lookup(p, now)
 		list = append(list, call{p, row.Addresses})
