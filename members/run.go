@@ -85,11 +85,15 @@ func (l *loop) events() {
 	m.events = nil
 	large := m.view.Count() > m.cfg.Mesh
 	m.mu.Unlock()
+	enough := m.cfg.Mesh
+	if m.cfg.Table {
+		enough *= 2 // whom it knows stays known: worth a look whether it is there
+	}
 	for _, e := range events {
 		switch {
 		case e.up:
 			l.do(func(ctx context.Context) { m.meet(ctx, e.peer) })
-		case e.down && (!large || len(m.net.Connected()) < 2*m.cfg.Mesh):
+		case e.down && (!large || len(m.net.Connected()) < enough):
 			l.again(e.peer)
 		case len(e.addresses) > 0:
 			l.hear(e)
