@@ -7,7 +7,7 @@ type clock struct {
 	began time.Time
 	wakes []int64 // when timers fire, the next one last
 	busy  bool    // turn sees what is put in meanwhile
-	heap  []due // the earliest first; of the same time, in the order in which they came
+	heap  []due   // the earliest first; of the same time, in the order in which they came
 	count uint64
 	fired uint64
 }
