@@ -18,6 +18,7 @@ const (
 	pullEvery   = 15 * time.Second
 	beatEvery   = 10 * time.Second
 	mesh        = 48 // connections that are kept up
+	meshAlone   = 24 // and without a table
 
 	askBytes  = 32  // a push without news, and its reply, with the frames of rpc
 	itemBytes = 420 // a member's record in a push
@@ -40,9 +41,16 @@ func (c *city) buildMembers() error {
 	return nil
 }
 
+func meshOf(table bool) int {
+	if table {
+		return mesh
+	}
+	return meshAlone
+}
+
 // membersRate is the bytes that a node's liveness costs in a second, both ways, in a fabric of n that is idle.
 func membersRate(n int, table bool) float64 {
-	conns := float64(min(n-1, mesh))
+	conns := float64(min(n-1, meshOf(table)))
 	// In each round, those who were silent for longer than the hush, so at most each in every second one.
 	asks := min(conns/2, max(fanOut, min(mostProbed, (conns+2)/3)))
 	rate := asks*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
