@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/fair"
 	"github.com/shoal-fabric/shoal/scheduler/rates"
 	"github.com/shoal-fabric/shoal/scheduler/reserve"
@@ -168,7 +167,7 @@ func (e *errand) ready() {
 	default:
 		m.busy = true
 		life := x.life
-		e.compile = cost.Compiling(uint64(t.k.w.Code), hashRate(c.of(e.n).Gas)) * c.machines.factor(slowCPU, e.n)
+		e.compile = c.of(e.n).Compile(uint64(t.k.w.Code)).Seconds() * c.machines.factor(slowCPU, e.n)
 		c.loop.After(seconds(e.compile), func() {
 			if x.life != life {
 				return
@@ -236,7 +235,7 @@ func (e *errand) outcome() {
 		return
 	}
 	t.a.rates.Ran(rates.Run{
-		Peer: peerID(e.n), Module: t.k.name(t.mod), Seconds: e.seconds, Speed: hashRate(c.of(e.n).Gas), Gas: uint64(t.gas()),
+		Peer: peerID(e.n), Module: t.k.name(t.mod), Seconds: e.seconds, Speed: c.of(e.n).HashMBs(), Gas: uint64(t.gas()),
 		Compile: e.compile, Code: uint64(t.k.w.Code), Moved: e.code + e.data, Fetch: e.fetch,
 	}, c.clock())
 	e.finish()

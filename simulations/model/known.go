@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/match"
 	"github.com/shoal-fabric/shoal/scheduler/rates"
 	"github.com/shoal-fabric/shoal/simulations/event"
@@ -122,7 +121,6 @@ func (t *tasks) attributes() {
 	for i := range t.c.s.Classes {
 		cl := &t.c.s.Classes[i]
 		a := cl.Attributes()
-		a.HashMBs = hashRate(cl.Gas)
 		if len(a.GPUs) > 0 {
 			a.Executors = []string{gpuExecutor}
 		}
@@ -133,9 +131,6 @@ func (t *tasks) attributes() {
 		t.classes = append(t.classes, m)
 	}
 }
-
-// hashRate is the speed of a core of so much gas a second, as nodes measure it: the usual one has both usual figures.
-func hashRate(gas float64) float64 { return gas / 1e9 * cost.DefaultHashMBs }
 
 func (t *tasks) asker(n node) *asker {
 	a := t.askers[n]

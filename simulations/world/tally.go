@@ -30,7 +30,7 @@ type tally struct {
 	queued, queues        float64
 	gpuTime               time.Duration
 
-	calledOf map[string]uint64 // bytes of calls since the load began, by kind
+	calledOf map[string]uint64 // bytes of calls since the load began, by method
 
 	base    map[string]memnet.Bytes
 	atZero  memnet.Stats
@@ -151,12 +151,15 @@ func (t *tally) begin(w *world) {
 	t.base, t.atZero, t.calledOf = w.net.Bytes(), w.net.Stats(), map[string]uint64{}
 }
 
+// frames is about what the two frames of a call have besides the method and the bodies: see rpc/frame.go.
+const frames = 20
+
 // called counts a call between nodes.
 func (t *tally) called(method string, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.calledOf != nil && t.ended.IsZero() {
-		t.calledOf[callKind(method)] += uint64(bytes)
+		t.calledOf[method] += uint64(bytes) + frames
 	}
 }
 
