@@ -52,7 +52,7 @@ func (e *errand) arrive() {
 	e.taken = true
 	x := c.machines.of(e.n)
 	if err := c.machines.enter(x, e, e.most); err != nil {
-		*c.links.other += runStates
+		*c.links.runs += runStates
 		c.loop.After(c.way(e.n, t.a.n), func() { e.end(err) })
 	}
 }
@@ -131,13 +131,6 @@ func (e *errand) input() {
 			e.fail("fetch input")
 			return
 		}
-		if moved >= worthProbing && took > 0 && e.n == t.a.n { // the room rpc measures what streams carry
-			for _, n := range from {
-				if n != e.n {
-					t.a.link[n] = float64(moved) / took.Seconds() / float64(min(len(from), maxSources))
-				}
-			}
-		}
 		if moved == 0 {
 			took = 0
 		}
@@ -203,7 +196,11 @@ func (e *errand) run() {
 		}
 	}
 	e.seconds = t.gas() / rate * c.machines.factor(what, e.n)
-	c.loop.After(seconds(e.seconds), func() {
+	took := seconds(e.seconds)
+	if t.k.w.Result > 0 { // it is kept
+		took += c.synced(e.n)
+	}
+	c.loop.After(took, func() {
 		if !e.here() {
 			return
 		}
@@ -212,7 +209,7 @@ func (e *errand) run() {
 			e.outcome()
 			return
 		}
-		*c.links.other += runStates + runOutcome
+		*c.links.runs += runStates + runOutcome
 		c.loop.After(c.way(e.n, t.a.n), e.outcome)
 	})
 }

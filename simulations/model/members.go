@@ -27,7 +27,7 @@ const (
 // members is the district of liveness: what it costs, all nodes together. Who is there is known from c.up and the delays of
 // those who ask.
 func (c *city) buildMembers() error {
-	bytes := c.bytes[report.ByMembers]
+	bytes := c.says("members.push", report.ByMembers)
 	c.every(membersEvery, func() {
 		up := 0
 		for _, yes := range c.up {

@@ -24,7 +24,7 @@ func TestModule(t *testing.T) {
 		for _, f := range m.Bodies {
 			code += len(f)
 		}
-		if size := float64(len(b)) / float64(n); n > 128 && (size < 0.9 || size > 1.01 || float64(code) < 0.9*float64(n)) {
+		if size := float64(len(b)) / float64(n); n > 128 && (size != 1 || float64(code) < 0.9*float64(n)) {
 			t.Errorf("%d: %d bytes, %d of code", n, len(b), code)
 		}
 		if n > 128 && bytes.Equal(b, programme(n, 2)) {

@@ -201,7 +201,7 @@ func (w *world) task(ctx context.Context, n *node.Node, m *machine, load int, r 
 	if l.Work.GPU {
 		spec.Module = shoal.ExecCID(executor)
 	} else if spec.Module, err = w.upload(ctx, n, m, load, r, code); err != nil {
-		w.tally.task(begun, 0, 0, err, lost())
+		w.tally.task(begun, 0, 0, 0, err, lost())
 		return
 	}
 	input := uint64(0)
@@ -214,7 +214,7 @@ func (w *world) task(ctx context.Context, n *node.Node, m *machine, load int, r 
 	if err != nil && !lost() {
 		w.note("task of node %d: %v", m.i, err)
 	}
-	w.tally.task(begun, input, out.DataMoved, err, lost())
+	w.tally.task(begun, input, out.DataMoved, out.CodeMoved, err, lost())
 }
 
 // upload has the asking node have the module of a request.

@@ -128,7 +128,7 @@ func (w *world) birth(ctx context.Context, f, i int, dice *rand.Rand) error {
 			}
 		}
 		if len(of) > 0 {
-			it.reads = of[dice.IntN(len(of))]
+			it.reads = of[w.s.Data[w.data[of[0]].family].Pick(dice)%len(of)]
 		}
 	}
 	return w.again(ctx, "create agent "+it.name, func(n *node.Node) error {

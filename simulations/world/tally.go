@@ -23,6 +23,7 @@ type tally struct {
 	taskFailed            int
 	first, last           time.Time // of tasks
 	read, fetched         uint64
+	wanted                uint64 // bytes of data and code that moved for tasks
 	calls                 samples
 	callFailed            int
 	published_            int
@@ -88,7 +89,7 @@ func (t *tally) found(what string, took time.Duration, ok bool) {
 	}
 }
 
-func (t *tally) task(begun time.Time, read, fetched uint64, err error, gone bool) {
+func (t *tally) task(begun time.Time, read, fetched, code uint64, err error, gone bool) {
 	t.answered(err == nil, gone)
 	if gone {
 		return
@@ -99,6 +100,7 @@ func (t *tally) task(begun time.Time, read, fetched uint64, err error, gone bool
 		t.first = begun
 	}
 	t.last = time.Now()
+	t.wanted += fetched + code
 	if err != nil {
 		t.taskFailed++
 		return

@@ -34,14 +34,12 @@ func kind(protocol string) string {
 func callKind(method string) string {
 	room, _, _ := strings.Cut(method, ".")
 	switch room {
-	case "agents", "services", "state":
+	case "agents", "services":
 		return report.ByAgents
 	case "members":
 		return report.ByMembers
 	case "pubsub", "cast", "topics":
 		return report.ByTopics
-	case "data":
-		return report.ByData
 	}
 	return report.ByOther
 }
@@ -103,7 +101,7 @@ func (w *world) traffic(r *report.Run) {
 		f["bytes_per_node_hour"] = float64(total) / float64(r.Nodes) / r.Simulated * 3600
 	}
 	if _, tasks := f["tasks"]; tasks {
-		f["moved_bytes"] = float64(r.Bytes[report.ByData] + r.Bytes[report.ByCode])
+		f["moved_bytes"] = float64(w.tally.wanted)
 	}
 }
 
