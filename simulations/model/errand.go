@@ -9,6 +9,7 @@ import (
 	"github.com/shoal-fabric/shoal/scheduler/rates"
 	"github.com/shoal-fabric/shoal/scheduler/reserve"
 	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 )
 
 // line is the tasks that a node has sent to one peer: scheduler's window.
@@ -245,8 +246,13 @@ func (e *errand) outcome() {
 	c.data.bring(t.a.n, []node{e.n}, uint64(t.k.w.Result), c.links.results, nil, func(_ uint64, ok bool) {
 		switch {
 		case t.over:
-		case ok:
-			t.done(e)
+		case ok: // to pin it, its manifest is looked for, in vain: what a task left is not announced by its node
+			look := c.dht.search(t.a.n, place(c.hashed("result", uint64(t.at), uint64(t.a.n))), kad.SizeSeek, nil)
+			c.loop.After(min(look.Time, findTimeout), func() {
+				if !t.over {
+					t.done(e)
+				}
+			})
 		default: // it was lost with its node: the task runs again
 			t.failed(&e.n, shoal.E(shoal.Unavailable, "result", "its node has gone", ""))
 		}

@@ -71,9 +71,10 @@ func (d *data) bring(to node, from []node, bytes uint64, kind *uint64, look func
 		}
 		from = from[:min(len(from), maxSources)]
 		trips := 1 // what is one leaf comes with the first question
-		if bytes > leafBytes {
-			trips = 2 // inner nodes, then leaves
-		} else {
+		if bytes > leafBytes || kind == c.links.results {
+			trips = 2 // inner nodes, then leaves; what a task left is a folder
+		}
+		if bytes <= leafBytes {
 			from = from[:1]
 		}
 		rates := make([]float64, len(from))

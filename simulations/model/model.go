@@ -88,6 +88,7 @@ type city struct {
 	tasks    *tasks
 	agents   *agents
 	topics   *topics
+	members  *members
 
 	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
 	// whether it found one; and to have a key announced.

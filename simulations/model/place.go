@@ -24,7 +24,7 @@ const (
 	whereAge     = 5 * time.Second
 	worthProbing = 256 << 10
 	probeBytes   = 256 << 10        // rpc/probe.go
-	probesAsked  = 2                // rpc/probe.go: at once
+	probesAsked  = 1                // node/rooms.go: at once
 	probeAgain   = 10 * time.Minute // rpc/probe.go
 
 	suspectAfter = 3 * time.Second // members.Config

@@ -78,8 +78,8 @@ func TestOneTaskToTheMillisecond(t *testing.T) {
 	run, synced := 2000.0, 1.0 // one fsync for what was fetched, or made
 
 	r := simulate(t, s, 1, cost.ShipCode)
-	// The request goes there, the module comes in one piece, a MiB at 125 MB/s; the outcome comes back, the result is fetched.
-	near(t, "code to data", r.Figures["makespan_s"]*1e3, synced+placed+rtt/2+rtt+mib/125e6*1e3+synced+compiled+run+synced+rtt/2+rtt+1024/125e6*1e3+synced, 1e-6)
+	// The request goes there, the module comes in one piece, a MiB at 125 MB/s; the outcome comes back, the result is fetched, and pinned.
+	near(t, "code to data", r.Figures["makespan_s"]*1e3, synced+placed+rtt/2+rtt+mib/125e6*1e3+synced+compiled+run+synced+rtt/2+2*rtt+1024/125e6*1e3+synced+rtt, 1e-6)
 	if r.Bytes[report.ByData] != 0 || r.Bytes[report.ByCode] != mib || r.Figures["locality"] != 1 || r.Bytes[report.ByResults] != 1024 {
 		t.Errorf("%v %v", r.Bytes, r.Figures)
 	}

@@ -102,7 +102,7 @@ func (w *world) put(ctx context.Context, f, i int, dice *rand.Rand) error {
 		return shoal.Wrap(shoal.Internal, "dataset "+name, err)
 	}
 	defer os.Remove(file)
-	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), Split: shoal.SplitBytes}
+	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), LeafBytes: int64(min(max(d.Partition, 1<<12), 1<<20)), Split: shoal.SplitBytes}
 	if d.Class != "" {
 		o.Needs = fmt.Sprintf("labels.class == %q", d.Class)
 	}
