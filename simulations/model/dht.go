@@ -54,7 +54,7 @@ func (c *city) buildDHT() error {
 	if clients == n {
 		clients = 0 // they would find nobody; in production such a fabric is a fault of its owner
 	}
-	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.bytes[report.ByDHT]}
+	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.says("kad", report.ByDHT)}
 	c.dht = d
 	// Ids say nothing about classes: nodes are dealt out over the places.
 	r := c.loop.Rand("places")

@@ -23,6 +23,7 @@ type tally struct {
 	taskFailed            int
 	first, last           time.Time // of tasks
 	read, fetched         uint64
+	wanted                uint64 // bytes of data and code that moved for tasks
 	calls                 samples
 	callFailed            int
 	published_            int
@@ -30,7 +31,7 @@ type tally struct {
 	queued, queues        float64
 	gpuTime               time.Duration
 
-	calledOf map[string]uint64 // bytes of calls since the load began, by kind
+	calledOf map[string]uint64 // bytes of calls since the load began, by method
 
 	base    map[string]memnet.Bytes
 	atZero  memnet.Stats
@@ -88,7 +89,7 @@ func (t *tally) found(what string, took time.Duration, ok bool) {
 	}
 }
 
-func (t *tally) task(begun time.Time, read, fetched uint64, err error, gone bool) {
+func (t *tally) task(begun time.Time, read, fetched, code uint64, err error, gone bool) {
 	t.answered(err == nil, gone)
 	if gone {
 		return
@@ -99,6 +100,7 @@ func (t *tally) task(begun time.Time, read, fetched uint64, err error, gone bool
 		t.first = begun
 	}
 	t.last = time.Now()
+	t.wanted += fetched + code
 	if err != nil {
 		t.taskFailed++
 		return
@@ -151,12 +153,15 @@ func (t *tally) begin(w *world) {
 	t.base, t.atZero, t.calledOf = w.net.Bytes(), w.net.Stats(), map[string]uint64{}
 }
 
+// frames is about what the two frames of a call have besides the method and the bodies: see rpc/frame.go.
+const frames = 20
+
 // called counts a call between nodes.
 func (t *tally) called(method string, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.calledOf != nil && t.ended.IsZero() {
-		t.calledOf[callKind(method)] += uint64(bytes)
+		t.calledOf[method] += uint64(bytes) + frames
 	}
 }
 
