@@ -79,6 +79,7 @@ func (d *Data) RestoreWithin() time.Duration { return d.cfg.RepairAfter + d.cfg.
 // restore.
 func (d *Data) mend(ctx context.Context) {
 	d.watch()
+	d.visit(ctx)
 	for _, s := range d.all() {
 		if ctx.Err() != nil {
 			return
