@@ -56,6 +56,7 @@ type Agents struct {
 	off switches // rules that tests switch off
 
 	leaving   atomic.Bool
+	drawn     atomic.Uint64                  // agents that moved from here to what they read
 	departing map[shoal.PeerID]group.Instant // peers that said so, and when
 }
 
@@ -357,6 +358,9 @@ func (a *Agents) Kept() (kept, awake int) {
 	defer a.mu.Unlock()
 	return kept, len(a.awake)
 }
+
+// Drawn returns how many agents have moved away from this node by themselves, to what they read or call.
+func (a *Agents) Drawn() uint64 { return a.drawn.Load() }
 
 var _ shoal.Agents = (*Agents)(nil)
 

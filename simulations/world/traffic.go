@@ -77,7 +77,8 @@ func (w *world) traffic(r *report.Run) {
 		f["bytes_per_node_hour"] = float64(total) / float64(r.Nodes) / r.Simulated * 3600
 	}
 	if _, tasks := f["tasks"]; tasks {
-		f["moved_bytes"] = float64(r.Bytes[report.ByData] + r.Bytes[report.ByCode])
+		moved := r.Bytes[report.ByData] + r.Bytes[report.ByCode]
+		f["moved_bytes"] = float64(moved - min(w.tally.spent.Repair, moved)) // the rest was for tasks
 	}
 }
 
