@@ -13,6 +13,7 @@ type churn struct {
 	c    *city
 	dice *rand.Rand
 	turn event.Kind // a session or a downtime ends
+	ups  int        // of soon: what is read has to go somewhere
 
 	all   *scenario.Fault // of kind churn, while it lasts: in place of the classes' figures
 	among *crowd          // whom it concerns
@@ -44,6 +45,7 @@ func (c *city) buildChurn() error {
 	n := c.len()
 	h := &churn{c: c, dice: c.loop.Rand("churn")}
 	h.turn = c.loop.Handle(h.turned)
+	c.loop.Soon(h.soon)
 	c.churn, c.reach = h, h.reach
 	for i := range n {
 		h.begin(node(i))
@@ -85,6 +87,22 @@ func (h *churn) turned(e event.Event) {
 	b.away = !b.away
 	h.settle(n)
 	h.begin(n)
+}
+
+// soon has the processor fetch what turns of nodes will look at.
+func (h *churn) soon(list []event.Event) {
+	var places [64]uint32
+	n := 0
+	for i := range list {
+		if e := &list[i]; e.Of == h.turn && n < len(places) {
+			places[n] = h.c.bodies[e.Who].place
+			if h.c.up[e.Who] {
+				h.ups++
+			}
+			n++
+		}
+	}
+	h.c.dht.soon(places[:n])
 }
 
 // settle brings a node up or takes it down as it should be.

@@ -20,6 +20,7 @@ type dht struct {
 	dice   *rand.Rand // of the mesh
 	nodeAt []node     // by place
 	zone   []uint8    // by place: its region
+	seen   int        // of soon: what is read has to go somewhere
 
 	lookupTime, lookupHops, findTime, gpuTime *values
 	lookups, asked, exact                     uint64
@@ -109,6 +110,16 @@ func (d *dht) went(place uint32, up bool) {
 	} else {
 		d.links.Down(place)
 	}
+}
+
+// soon has the processor fetch what went will look at.
+func (d *dht) soon(places []uint32) {
+	x := 0
+	for _, p := range places {
+		at, _ := d.space.Since(p)
+		x ^= int(at) ^ d.links.Count(p)
+	}
+	d.seen ^= x
 }
 
 // connect has a connection from a to b, and reports whether there was none.
