@@ -118,7 +118,7 @@ func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
 // mesh connects a node to members drawn by chance until it has the connections that members keep up (members.Config.Mesh); with all
 // of them in a small fabric. Among many nodes these are the ones that are never looked up again, so they are left out.
 func (d *dht) mesh(p uint32) {
-	n := len(d.nodeAt)
+	n, mesh := len(d.nodeAt), meshOf(d.c.s.Table)
 	if n >= manyNodes {
 		return
 	}

@@ -26,6 +26,7 @@ const (
 	beatEvery   = 10 * time.Second
 	loadEvery   = 2 * time.Second
 	mesh        = 48 // connections that are kept up
+	meshAlone   = 24 // and without a table
 
 	askBytes  = 2 + askHead + 2 // a push without news, and its reply, with the frames of rpc; the method has 12 letters
 	pullBytes = askBytes + 14   // a pull of who knows the same, and its reply
@@ -86,12 +87,35 @@ func beat(n float64, every time.Duration, most float64) float64 {
 	return min(max(every.Seconds(), n*every.Seconds()/100), most)
 }
 
+// conns is how many connections a node has, on average: those that members keep up, and those of the DHT besides.
+func (m *members) conns(n int) float64 {
+	d, least := m.c.dht, float64(min(n-1, meshOf(m.c.s.Table)))
+	if m.c.len() >= manyNodes { // those are not noted at both ends
+		return least
+	}
+	step, seen, sum := max(m.c.len()/64, 1), 0, 0
+	for x := 0; x < m.c.len(); x += step {
+		if m.c.up[x] {
+			sum += d.links.Count(d.placeOf[x])
+			seen++
+		}
+	}
+	return min(max(least, float64(sum)/float64(max(seen, 1))), float64(n-1))
+}
+
+func meshOf(table bool) int {
+	if table {
+		return mesh
+	}
+	return meshAlone
+}
+
 // known is how many members a node knows.
 func (m *members) known(n int) float64 {
 	if m.c.s.Table {
 		return float64(n)
 	}
-	return float64(min(n-1, mesh) + 1)
+	return m.conns(n) + 1
 }
 
 // copies is how often a record crosses a link.
@@ -99,7 +123,7 @@ func (m *members) copies(n int) float64 {
 	if m.c.s.Table {
 		return 3 * float64(n) // it reaches everybody once, and is sent twice more to those who know it already: a rumour ends then
 	}
-	return float64(min(n-1, mesh)) // each peer in contact gets it from its owner
+	return m.conns(n) // each peer in contact gets it from its owner
 }
 
 // count adds up what all nodes have said since the last time, as if all were idle, and the records of those that were not.
@@ -117,7 +141,7 @@ func (m *members) count() {
 	if up < 2 {
 		return
 	}
-	conns := float64(min(up-1, mesh))
+	conns := m.conns(up)
 	// In each round, those who were silent for longer than the hush, so at most each in every second one.
 	asks := min(conns/2, max(fanOut, min(mostProbed, (conns+2)/3)))
 	rate := asks*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
