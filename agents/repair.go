@@ -3,6 +3,8 @@ package agents
 import (
 	"context"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -126,11 +128,12 @@ func (a *Agents) lostForGood(f fleet, p shoal.PeerID) bool {
 
 // roster is who is alive, to see when that changes.
 func (a *Agents) roster() string {
-	s := ""
+	var s strings.Builder
 	for _, m := range a.Members.Table() {
-		s += string(m.ID) + string(m.State) + " "
+		s.WriteString(string(m.ID))
+		s.WriteString(string(m.State))
 	}
-	return s
+	return s.String()
 }
 
 // surveyor looks through what this node keeps, for groups that have too few keepers, or a dead one, when there are
@@ -147,11 +150,11 @@ type surveyor struct {
 
 // turn goes on for a while, or a little longer.
 func (s *surveyor) turn(most time.Duration) {
-	l := s.a.looker()
+	look := sync.OnceValue(s.a.looker)                                        // as a rule there is nothing to look at
 	if r, m := s.a.roster(), s.a.fellows.mark(); r != s.seen || m != s.news { // directories first
 		s.seen, s.news, s.due = r, m, true
 		for k := range s.a.directories() {
-			if b, ok, err := s.a.Table.Get(indexKey(k)); err == nil && ok && l.lacks(kept{k, b}) {
+			if b, ok, err := s.a.Table.Get(indexKey(k)); err == nil && ok && look().lacks(kept{k, b}) {
 				s.a.bestir(k)
 			}
 		}
@@ -167,6 +170,7 @@ func (s *surveyor) turn(most time.Duration) {
 	end := time.Now().Add(most)
 	next := s.next
 	s.next = nil
+	l := look()
 	for k, err := range s.a.store.records(next) {
 		if err != nil {
 			s.a.cfg.Log.Error("agents: survey of what is kept", "err", err)

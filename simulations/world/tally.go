@@ -24,6 +24,7 @@ type tally struct {
 	taskFailed            int
 	first, last           time.Time // of tasks
 	read, fetched         uint64
+	wanted                uint64 // bytes of data and code that moved for tasks
 	calls                 samples
 	callFailed            int
 	published_            int
@@ -34,7 +35,7 @@ type tally struct {
 	tolls map[*node.Node]node.Toll // of nodes that are up, when the load began; others had none
 	spent node.Toll                // by those that are gone, since
 
-	calledOf map[string]uint64 // bytes of calls since the load began, by kind
+	calledOf map[string]uint64 // bytes of calls since the load began, by method
 
 	base    map[string]memnet.Bytes
 	atZero  memnet.Stats
@@ -92,7 +93,7 @@ func (t *tally) found(what string, took time.Duration, ok bool) {
 	}
 }
 
-func (t *tally) task(begun time.Time, read, fetched uint64, err error, gone bool) {
+func (t *tally) task(begun time.Time, read, fetched, code uint64, err error, gone bool) {
 	t.answered(err == nil, gone)
 	if gone {
 		return
@@ -103,6 +104,7 @@ func (t *tally) task(begun time.Time, read, fetched uint64, err error, gone bool
 		t.first = begun
 	}
 	t.last = time.Now()
+	t.wanted += fetched + code
 	if err != nil {
 		t.taskFailed++
 		return
@@ -161,12 +163,15 @@ func (t *tally) begin(w *world) {
 	}
 }
 
+// frames is about what the two frames of a call have besides the method and the bodies: see rpc/frame.go.
+const frames = 20
+
 // called counts a call between nodes.
 func (t *tally) called(method string, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.calledOf != nil && t.ended.IsZero() {
-		t.calledOf[callKind(method)] += uint64(bytes)
+		t.calledOf[method] += uint64(bytes) + frames
 	}
 }
 

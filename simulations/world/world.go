@@ -49,6 +49,7 @@ type Progress struct {
 // Times of a world.
 const (
 	settling  = 30 * time.Second // between the start of the nodes and the load, at least
+	warming   = 10 * time.Second // in place of it between the start of nodes that have a table and what is put
 	mostOpens = 8                // nodes that are started at once
 	patience  = 10 * time.Minute // for what is set up before the load
 )
@@ -231,13 +232,15 @@ func (w *world) build(ctx context.Context) error {
 		at += n
 		w.o.Progress(Progress{Phase: "nodes", Done: at, Of: len(w.machines)})
 	}
-	if !w.natural {
-		w.fill()
-		if err := w.announce(); err != nil {
-			return err
-		}
+	if w.natural {
+		w.sleep(ctx, settling)
+		return ctx.Err()
 	}
-	w.sleep(ctx, settling)
+	w.fill()
+	if err := w.announce(); err != nil {
+		return err
+	}
+	w.sleep(ctx, warming)
 	return ctx.Err()
 }
 
