@@ -35,7 +35,11 @@ type listener struct {
 
 func newBook(durable bool) *book { return &book{durable: durable, list: map[int]*listener{}} }
 
-func (b *book) listener(machine int) { b.list[machine] = &listener{} }
+func (b *book) listener(machine int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list[machine] = &listener{}
+}
 
 func (b *book) hears(machine int, yes bool) {
 	b.mu.Lock()
