@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -250,9 +251,9 @@ func (a *Agents) tend() {
 		}
 	}
 	a.mu.Unlock()
-	f := a.look()
+	f := sync.OnceValue(a.look)
 	a.each(func(x *actor) {
-		x.maintain(f)
+		x.maintain(f())
 		x.attract()
 		x.expire(now)
 		x.rest(now)

@@ -151,14 +151,14 @@ next:
 }
 
 // asked are the tools that were asked and have not answered yet: a driver that hangs keeps whoever asks it, even from
-// being killed, so one is left behind and no other follows.
+// being killed, so one is left behind and no other follows. Two that ask at once take turns.
 type asked chan struct{}
 
 // ask calls f, and gives up on it when ctx ends.
 func (a asked) ask(ctx context.Context, tool string, f func(context.Context) ([]card, error)) ([]card, error) {
 	select {
 	case a <- struct{}{}:
-	default:
+	case <-ctx.Done():
 		return nil, errors.New(tool + " hangs since it was last asked")
 	}
 	type answer struct {

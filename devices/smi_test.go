@@ -76,6 +76,26 @@ func TestNoSMI(t *testing.T) {
 	}
 }
 
+// Nodes of one process that ask at the same time wait for each other, and take nobody for hanging.
+func TestAskersTakeTurns(t *testing.T) {
+	one := make(asked, 1)
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		go func() {
+			_, err := one.ask(t.Context(), "it", func(context.Context) ([]card, error) {
+				time.Sleep(10 * time.Millisecond)
+				return nil, nil
+			})
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A driver that keeps whoever asks it, even from being killed, is left behind, and not asked again before it has answered.
 func TestHangingDriver(t *testing.T) {
 	one, release := make(asked, 1), make(chan struct{})

@@ -26,6 +26,7 @@ const (
 	retellLarge = 10 * time.Minute // in a large fabric 19 others know what one forgot
 	addrTime    = time.Hour        // an address given by the caller is kept
 	idleTurn    = 30 * time.Second
+	turnPause   = 20 * time.Millisecond
 	askPause    = time.Second // between two questions for neighbours
 	maxBusy     = 8
 	tellPortion = 4096 // announcements that are handed on at once, about
@@ -39,7 +40,10 @@ type candidate struct {
 	due    time.Time
 	delay  time.Duration
 	told   time.Time // zero: not yet
-	stale  bool      // it may have forgotten or missed something
+
+	said  []string  // the addresses that the caller gave last
+	at    time.Time // when they were noted
+	stale bool      // it may have forgotten or missed something
 }
 
 // AddPeer has p, a member, enter the routing table if there is room for it. addrs are multiaddrs,
@@ -48,6 +52,13 @@ type candidate struct {
 func (d *DHT) AddPeer(p shoal.PeerID, addrs []string) {
 	id, err := peer.Decode(string(p))
 	if err != nil || id == d.host.ID() {
+		return
+	}
+	d.mu.Lock()
+	c := d.peers[id]
+	same := c != nil && c.sticky && time.Since(c.at) < addrTime/2 && slices.Equal(c.said, addrs)
+	d.mu.Unlock()
+	if same {
 		return
 	}
 	var known []ma.Multiaddr
@@ -67,7 +78,8 @@ func (d *DHT) AddPeer(p shoal.PeerID, addrs []string) {
 		return
 	}
 	d.mu.Lock()
-	c := d.candidate(id)
+	c = d.candidate(id)
+	c.said, c.at = slices.Clone(addrs), time.Now()
 	if isNew = isNew || !c.sticky; isNew {
 		c.sticky, c.due, c.delay = true, time.Now(), 0
 	}
@@ -166,6 +178,7 @@ func (d *DHT) called(p peer.ID) {
 func (d *DHT) keepTable() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	last, soon := time.Now(), false // soon: the timer is set for what a nudge was for
 	for {
 		select {
 		case <-d.ctx.Done():
@@ -177,8 +190,16 @@ func (d *DHT) keepTable() {
 			continue
 		case <-timer.C:
 		case <-d.wake:
+			if wait := turnPause - time.Since(last); soon || wait > 0 { // nudges come in crowds, and each turn looks at all
+				if !soon {
+					timer.Reset(wait)
+					soon = true
+				}
+				continue
+			}
 		}
 		timer.Reset(d.turn())
+		last, soon = time.Now(), false
 	}
 }
 

@@ -100,9 +100,20 @@ func (h *Host) Disconnect(p shoal.PeerID) {
 
 // Connected returns the peers there is a connection to, members or not, in no order.
 func (h *Host) Connected() []shoal.PeerID {
-	var out []shoal.PeerID
-	for _, id := range h.inner.Network().Peers() {
-		out = append(out, shoal.PeerID(id.String()))
+	ids := h.inner.Network().Peers()
+	out := make([]shoal.PeerID, len(ids))
+	h.naming.Lock()
+	defer h.naming.Unlock()
+	if len(h.names) > 2*len(ids)+64 {
+		clear(h.names)
+	}
+	for i, id := range ids {
+		name, ok := h.names[id]
+		if !ok {
+			name = shoal.PeerID(id.String())
+			h.names[id] = name
+		}
+		out[i] = name
 	}
 	return out
 }

@@ -44,6 +44,9 @@ type Host struct {
 	mu       sync.Mutex
 	onChange []func(p shoal.PeerID, up bool)
 
+	naming sync.Mutex
+	names  map[peer.ID]shoal.PeerID // as Connected said them: they are long in making, and it is asked often
+
 	telling    sync.Mutex // held while those who want to know are told of a node
 	onDiscover []func(p shoal.PeerID, addrs []string)
 	early      []peer.AddrInfo // heard before there was one
@@ -55,7 +58,7 @@ func New(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{cfg: cfg, traffic: newTraffic(), reserved: newReservations()}
+	h := &Host{cfg: cfg, traffic: newTraffic(), reserved: newReservations(), names: map[peer.ID]shoal.PeerID{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.gate = newGate(h.ctx, cfg)
 	if err := h.build(); err != nil {

@@ -32,8 +32,10 @@ type Config struct {
 	Trust        time.Duration // how long a good verdict of Admit holds; 10 min
 	Distrust     time.Duration // how long a bad one does; 10 s
 	MaxSkew      time.Duration // how far the clocks of a joiner and a member may differ; 5 min
-	Mesh         int           // connections kept up; in fabrics up to this size with every member; 48
-	Seed         uint64        // of the random choices whom to ask; 0: random
+	// Mesh is how many connections are kept up; in fabrics up to this size with every member. 48; 24 without a table: few
+	// news travel then, and each peer in contact is asked every few seconds whether it is there.
+	Mesh int
+	Seed uint64 // of the random choices whom to ask; 0: random
 }
 
 func (c Config) validate() (Config, error) {
@@ -52,7 +54,11 @@ func (c Config) validate() (Config, error) {
 	def(&c.Trust, 10*time.Minute)
 	def(&c.Distrust, 10*time.Second)
 	def(&c.MaxSkew, 5*time.Minute)
-	c.Mesh = cmp.Or(max(c.Mesh, 0), 48)
+	mesh := 48
+	if !c.Table {
+		mesh = 24
+	}
+	c.Mesh = cmp.Or(max(c.Mesh, 0), mesh)
 	c.Seed = cmp.Or(c.Seed, rand.Uint64())
 	if c.Load == nil {
 		c.Load = func() shoal.Load { return shoal.Load{} }

@@ -176,7 +176,7 @@ func (m *Members) Table() []shoal.Member {
 	if m.st == nil {
 		return nil
 	}
-	return slices.DeleteFunc(m.view.Members(m.now()), func(r shoal.Member) bool { return r.ID == m.self })
+	return m.view.Others(m.now())
 }
 
 // Since is what changed in the table after a mark: see view.View. This node's own row is not in it.

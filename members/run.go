@@ -85,11 +85,15 @@ func (l *loop) events() {
 	m.events = nil
 	large := m.view.Count() > m.cfg.Mesh
 	m.mu.Unlock()
+	enough := m.cfg.Mesh
+	if m.cfg.Table {
+		enough *= 2 // whom it knows stays known: worth a look whether it is there
+	}
 	for _, e := range events {
 		switch {
 		case e.up:
 			l.do(func(ctx context.Context) { m.meet(ctx, e.peer) })
-		case e.down && (!large || len(m.net.Connected()) < 2*m.cfg.Mesh):
+		case e.down && (!large || len(m.net.Connected()) < enough):
 			l.again(e.peer)
 		case len(e.addresses) > 0:
 			l.hear(e)
@@ -244,6 +248,10 @@ func (l *loop) calls(now time.Time) {
 		if n == 0 && m.rand.Float64() < float64(m.cfg.Gossip)/2/float64(m.cfg.Pull) {
 			n = 1
 		}
+	}
+	if n == 0 {
+		m.mu.Unlock()
+		return
 	}
 	for _, p := range m.view.Calls(connected, n, m.rand, now) {
 		row, _ := m.view.Lookup(p, now)

@@ -58,7 +58,9 @@ func (p *remote) newStream(ctx context.Context, id string) (network.Stream, erro
 }
 
 func newClient(p *remote, raw network.Stream) *client {
-	return &client{peer: p, raw: raw, w: newWriter(raw), calls: map[uint64]*call{}}
+	c := &client{peer: p, raw: raw, calls: map[uint64]*call{}}
+	c.w = newWriter(raw, p.rpc.crew.write, c.fail)
+	return c
 }
 
 // run serves the stream until it ends.
@@ -66,15 +68,8 @@ func (c *client) run() {
 	defer c.peer.rpc.loops.Done()
 	stop := context.AfterFunc(c.peer.rpc.life, func() { c.fail(errClosed()) })
 	defer stop()
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		if err := c.w.run(); err != nil {
-			c.fail(err)
-		}
-	}()
 	c.fail(c.read())
-	<-written
+	c.w.wait()
 
 	c.mu.Lock()
 	calls, err := c.calls, c.err

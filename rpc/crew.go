@@ -94,10 +94,11 @@ func (k *task) cancel() {
 	}
 }
 
-// job is a request for the crew.
+// job is what the crew is for: a request, or what is to be written.
 type job struct {
 	s *server
 	k *task
+	w *writer
 }
 
 // spareHands is how many goroutines of a crew may wait for work. While they wait, the collector
@@ -113,7 +114,7 @@ type crew struct {
 }
 
 // newCrew returns a crew whose hands go home when ctx ends. They wait for work alone, as waiting for
-// two things costs twice: each is told by a job without a task.
+// two things costs twice: each is told by an empty job.
 func newCrew(ctx context.Context) *crew {
 	c := &crew{jobs: make(chan job)}
 	context.AfterFunc(ctx, func() {
@@ -138,9 +139,16 @@ func (c *crew) run(j job) {
 	}
 }
 
+// write has what is put into a writer written.
+func (c *crew) write(w *writer) { c.run(job{w: w}) }
+
 func (c *crew) hand(j job) {
 	for {
-		j.s.run(j.k)
+		if j.w != nil {
+			j.w.run()
+		} else {
+			j.s.run(j.k)
+		}
 		j = job{} // a hand that waits holds on to no request
 		if c.spare.Add(1) > spareHands || c.ended.Load() {
 			c.spare.Add(-1)
@@ -148,7 +156,7 @@ func (c *crew) hand(j job) {
 		}
 		j = <-c.jobs
 		c.spare.Add(-1)
-		if j.k == nil {
+		if j.k == nil && j.w == nil {
 			return
 		}
 	}

@@ -102,9 +102,7 @@ func framesOf(t *testing.T, b []byte) (out []frame) {
 func TestSmallFramesPassLargeBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &slowWriter{make(chan []byte), make(chan error)}
-		w := newWriter(out)
-		ended := make(chan error)
-		go func() { ended <- w.run() }()
+		w := newWriter(out, func(w *writer) { go w.run() }, func(error) {})
 		large := make([]byte, wire.MaxFrame)
 		sent := make([]bool, 4)
 		for id := range uint64(3) {
@@ -144,9 +142,7 @@ func TestSmallFramesPassLargeBodies(t *testing.T) {
 			t.Fatalf("bytes %v, sent %v: want all of 0 and 1, and no more of 2 than %d", got, sent, dropped)
 		}
 		w.fail(io.ErrClosedPipe)
-		if err := <-ended; err != io.ErrClosedPipe {
-			t.Fatal(err)
-		}
+		w.wait()
 	})
 }
 
@@ -154,8 +150,7 @@ func TestSmallFramesPassLargeBodies(t *testing.T) {
 func TestWriterPushesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &slowWriter{make(chan []byte), make(chan error)}
-		w := newWriter(out)
-		go w.run()
+		w := newWriter(out, func(w *writer) { go w.run() }, func(error) {})
 		f := frame{kind: frameMore, id: 1}
 		put := func(ctx context.Context) error { return w.put(ctx, &f, make([]byte, partSize), nil, crowd) }
 		put(t.Context())
@@ -281,7 +276,9 @@ func TestErrorsAreBoundedOnTheWire(t *testing.T) {
 func TestADirectFrameIsWrittenByItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &slowWriter{make(chan []byte), make(chan error)}
-		w := newWriter(out)
+		var begun int
+		broken := make(chan error, 1)
+		w := newWriter(out, func(*writer) { begun++ }, func(err error) { broken <- err })
 		put := func(id uint64, how how) {
 			f := frame{kind: frameReply, id: id, total: 2}
 			if err := w.put(t.Context(), &f, []byte("ab"), nil, how); err != nil {
@@ -294,8 +291,6 @@ func TestADirectFrameIsWrittenByItsCaller(t *testing.T) {
 			t.Fatalf("written without run: %+v", got)
 		}
 		put(2, direct) // somebody is at it: this caller does not wait
-		ended := make(chan error)
-		go func() { ended <- w.run() }()
 		put(3, crowd)
 		synctest.Wait()
 		select {
@@ -305,8 +300,15 @@ func TestADirectFrameIsWrittenByItsCaller(t *testing.T) {
 			t.Fatal("it returned before its frame was written")
 		default:
 		}
+		if begun != 0 {
+			t.Fatal("run is wanted, while there is somebody at it")
+		}
 		out.next <- nil
 		<-returned
+		if begun != 1 {
+			t.Fatalf("run was wanted %d times for what came meanwhile", begun)
+		}
+		go w.run()
 		if got := framesOf(t, <-out.got); len(got) != 2 || got[0].id != 2 || got[1].id != 3 {
 			t.Fatalf("what came meanwhile: %+v", got)
 		}
@@ -315,8 +317,8 @@ func TestADirectFrameIsWrittenByItsCaller(t *testing.T) {
 		go put(4, direct)
 		<-out.got
 		out.next <- io.ErrClosedPipe
-		if err := <-ended; err != io.ErrClosedPipe {
-			t.Fatalf("a direct write failed, and run ended with %v", err)
+		if err := <-broken; err != io.ErrClosedPipe {
+			t.Fatalf("a direct write failed, and was told as %v", err)
 		}
 	})
 }

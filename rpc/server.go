@@ -42,25 +42,20 @@ func (r *RPC) serve(raw network.Stream) {
 func (r *RPC) serveShared(p *remote, raw network.Stream) {
 	ctx, cancel := context.WithCancel(r.life)
 	defer cancel()
-	s := &server{rpc: r, peer: p, raw: raw, w: newWriter(raw), ctx: ctx, tasks: map[uint64]*task{}}
+	s := &server{rpc: r, peer: p, raw: raw, ctx: ctx, tasks: map[uint64]*task{}}
+	s.w = newWriter(raw, r.crew.write, func(error) { raw.Reset() })
 	p.enter(s)
 	defer p.leave(s)
 	context.AfterFunc(ctx, func() {
 		s.w.fail(errClosed())
 		raw.Reset()
 	})
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		if s.w.run() != nil {
-			raw.Reset()
-		}
-	}()
 	if err := s.read(); err == errFrame {
 		r.cfg.Log.Warn("shared stream ended", "peer", p.name, "why", err)
 	}
 	cancel()
-	<-written
+	s.w.fail(errClosed())
+	s.w.wait()
 	s.mu.Lock()
 	left := s.tasks
 	s.tasks = nil
@@ -191,7 +186,7 @@ func (s *server) start(k *task) {
 	if k.body.whole() {
 		k.ready = true
 		s.running.Add(1)
-		s.rpc.crew.run(job{s, k})
+		s.rpc.crew.run(job{s: s, k: k})
 	}
 }
 

@@ -16,12 +16,16 @@ const (
 
 // writer writes to a shared stream. Callers append frames; what has piled up leaves in one Write. A
 // caller who may wait for that Write makes it itself when nobody is at it: a lone frame then needs no
-// other goroutine. All else is written by run. Between two writes each waiting large body adds one part
+// other goroutine. All else is written by run, which has a goroutine only as long as there is something to
+// write: of the many streams of a node most are silent. Between two writes each waiting large body adds one part
 // at a time.
 type writer struct {
 	out    io.Writer
+	begin  func(w *writer) // has run called by another goroutine; the lock is held
+	broken func(err error) // told of a write that failed
 	mu     sync.Mutex
-	work   sync.Cond // there is something for run to write, or the end
+	rest   sync.Cond // run is through
+	at     bool      // run is called, or will be
 	busy   bool      // somebody is writing, or about to
 	single bool      // who put the last frame expects no others
 	pile   []byte
@@ -38,9 +42,9 @@ type bulk struct {
 	sent func() // called once when nothing of rest is needed any more; may be nil
 }
 
-func newWriter(out io.Writer) *writer {
-	w := &writer{out: out}
-	w.work.L = &w.mu
+func newWriter(out io.Writer, begin func(w *writer), broken func(err error)) *writer {
+	w := &writer{out: out, begin: begin, broken: broken}
+	w.rest.L = &w.mu
 	return w
 }
 
@@ -106,8 +110,9 @@ func (w *writer) note(f *frame) {
 
 // wake has run write what is there; whoever is at it now does so too, when it is done. The lock is held.
 func (w *writer) wake() {
-	if !w.busy {
-		w.work.Signal()
+	if !w.busy && !w.at {
+		w.at = true
+		w.begin(w)
 	}
 }
 
@@ -123,18 +128,23 @@ func (w *writer) drop(id uint64) {
 	}
 }
 
-// run writes until fail is called or a write fails, and returns that error.
-func (w *writer) run() error {
+// run writes until there is nothing left, or somebody else is at it, who then sees to what is left.
+func (w *writer) run() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		for w.err == nil && (w.busy || len(w.pile) == 0 && len(w.bulk) == 0) {
-			w.work.Wait()
-		}
-		if w.err != nil {
-			return w.err
-		}
+	for w.err == nil && !w.busy && (len(w.pile) > 0 || len(w.bulk) > 0) {
 		w.flush()
+	}
+	w.at = false
+	w.rest.Broadcast()
+}
+
+// wait returns when run is through, once fail was called.
+func (w *writer) wait() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.at {
+		w.rest.Wait()
 	}
 }
 
@@ -161,6 +171,7 @@ func (w *writer) flush() {
 	_, err := w.out.Write(batch)
 	if err != nil {
 		w.fail(err)
+		w.broken(err)
 	}
 	w.mu.Lock()
 	w.busy = false
@@ -168,7 +179,7 @@ func (w *writer) flush() {
 		w.spare = batch
 	}
 	if len(w.pile) > 0 || len(w.bulk) > 0 {
-		w.work.Signal()
+		w.wake()
 	}
 }
 
@@ -215,7 +226,6 @@ func (w *writer) fail(err error) {
 		close(w.room)
 		w.room = nil
 	}
-	w.work.Broadcast()
 	w.mu.Unlock()
 	for _, b := range left {
 		if b.sent != nil {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -348,27 +347,21 @@ func (s *State) forget(ctx context.Context) {
 	var least merge.Seen
 	s.view(func(sp *merge.Space) { least = sp.Seen() })
 	s.hearing.Lock()
+	members := map[shoal.PeerID]bool{}
 	for _, m := range s.Members.Table() {
 		if m.State == shoal.Left || m.State == shoal.Forgotten {
 			continue
 		}
+		members[m.ID] = true
 		for r := range least {
 			least[r] = min(least[r], s.known[m.ID][r])
 		}
 	}
-	known := slices.Collect(func(yield func(shoal.PeerID) bool) {
-		for p := range s.known {
-			if !yield(p) {
-				return
-			}
-		}
-	})
-	for _, p := range known {
-		if !slices.ContainsFunc(s.Members.Table(), func(m shoal.Member) bool { return m.ID == p && m.State != shoal.Left && m.State != shoal.Forgotten }) {
-			delete(s.known, p)
-		}
-	}
+	maps.DeleteFunc(s.known, func(p shoal.PeerID, _ merge.Seen) bool { return !members[p] })
 	s.hearing.Unlock()
+	if len(least) == 0 {
+		return // nothing was ever changed
+	}
 	_ = s.do(ctx, false, func(sp *merge.Space) error {
 		sp.Forget(least)
 		return nil

@@ -94,22 +94,29 @@ func (v *View) Lookup(id shoal.PeerID, now time.Time) (shoal.Member, bool) {
 
 // Members returns the rows of all who have not departed, this node included, by ID. Slices and maps
 // in them must not be changed.
-func (v *View) Members(now time.Time) []shoal.Member {
+func (v *View) Members(now time.Time) []shoal.Member { return v.members("", now) }
+
+// Others is Members without this node.
+func (v *View) Others(now time.Time) []shoal.Member { return v.members(v.cfg.Self, now) }
+
+func (v *View) members(but shoal.PeerID, now time.Time) []shoal.Member {
 	out := make([]shoal.Member, 0, v.live)
-	for _, e := range v.rows {
-		if e.rec != nil {
+	for _, e := range v.order {
+		if e.rec != nil && e.id != but {
 			out = append(out, v.member(e, now))
 		}
 	}
-	slices.SortFunc(out, func(a, b shoal.Member) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
 // Changes returns the rows, departed ones included, whose record or state is another than when
-// Changes was last called, by ID.
+// Changes was last called, by ID. What time alone changes is told 250 ms late at most.
 func (v *View) Changes(now time.Time) []shoal.Member {
+	v.refresh(now)
 	var out []shoal.Member
-	for _, e := range v.rows {
+	list, _ := v.since.after(v.told, v.order)
+	v.told = v.since.mark
+	for _, e := range list {
 		s, ver := v.state(e, now), e.recVer
 		if e.rec == nil {
 			ver = e.goneVer
@@ -146,6 +153,9 @@ func (v *View) Prune(now time.Time) (dropped []shoal.PeerID) {
 		}
 		if e.rec == nil && e.gone == nil {
 			delete(v.rows, e.id)
+			if at, ok := v.find(e.id); ok {
+				v.order = slices.Delete(v.order, at, at+1)
+			}
 			v.since.mark++
 			v.since.dropped = v.since.mark
 			dropped = append(dropped, e.id)

@@ -45,20 +45,25 @@ func (s *since) look(e *entry) {
 // changed.
 func (v *View) Since(mark uint64, now time.Time) (rows []shoal.Member, next uint64, all bool) {
 	v.refresh(now)
-	s := &v.since
-	if all = mark < s.dropped || mark > s.mark; all {
-		for _, e := range v.rows {
-			rows = append(rows, v.member(e, now))
-		}
-		return rows, s.mark, all
+	list, all := v.since.after(mark, v.order)
+	for _, e := range list {
+		rows = append(rows, v.member(e, now))
+	}
+	return rows, v.since.mark, all
+}
+
+// after returns who changed after a mark; all of whom there are if that is not known.
+func (s *since) after(mark uint64, rows []*entry) (list []*entry, all bool) {
+	if mark < s.dropped || mark > s.mark {
+		return rows, true
 	}
 	from, _ := slices.BinarySearchFunc(s.log, mark+1, func(c change, m uint64) int { return cmp.Compare(c.mark, m) })
 	for _, c := range s.log[from:] {
 		if c.e.changed == c.mark {
-			rows = append(rows, v.member(c.e, now))
+			list = append(list, c.e)
 		}
 	}
-	return rows, s.mark, all
+	return list, false
 }
 
 // refresh brings the log up to date.

@@ -101,11 +101,13 @@ type entry struct {
 type View struct {
 	cfg     Config
 	rows    map[shoal.PeerID]*entry
+	order   []*entry // the rows, by ID
 	rumours map[rumourKey]*rumour
 	sum     uint64
 	live    int    // rows with a record
 	outdone uint64 // sequence number of a record of this node that it does not remember
 	since   since
+	told    uint64 // the mark of the last Changes
 }
 
 // New returns an empty view.
@@ -122,6 +124,11 @@ func keyOf(id shoal.PeerID) uint64 {
 	return binary.BigEndian.Uint64(h[:])
 }
 
+// find returns where a row is, or would be, in order.
+func (v *View) find(id shoal.PeerID) (int, bool) {
+	return slices.BinarySearchFunc(v.order, id, func(e *entry, id shoal.PeerID) int { return cmp.Compare(e.id, id) })
+}
+
 func (v *View) row(id shoal.PeerID) (*entry, error) {
 	if e := v.rows[id]; e != nil {
 		return e, nil
@@ -131,6 +138,8 @@ func (v *View) row(id shoal.PeerID) (*entry, error) {
 	}
 	e := &entry{id: id, key: keyOf(id)}
 	v.rows[id] = e
+	at, _ := v.find(id)
+	v.order = slices.Insert(v.order, at, e)
 	return e, nil
 }
 

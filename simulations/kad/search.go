@@ -22,6 +22,8 @@ type Searcher struct {
 	Handshake int
 	// Greet is how many more the first request on a new connection waits for: members show each other their credentials.
 	Greet int
+	// First has lookups end once somebody has what is sought.
+	First bool
 
 	silent silences
 	peers  []peer   // heard of, nearest first
@@ -88,11 +90,22 @@ func (s *Searcher) Find(from uint32, key uint64, now time.Duration, has func(pla
 	s.r = Result{Found: s.r.Found[:0], HeardIn: -1}
 	s.peers, s.wait = s.peers[:0], s.wait[:0]
 	if has != nil && has(from) {
-		s.r.Holder, s.r.HeardIn = from, 0
+		if s.r.Holder, s.r.HeardIn = from, 0; s.First {
+			return &s.r
+		}
 	}
 	s.buf = s.Tables.Closest(from, key, K, now, s.buf[:0])
 	s.hear(1)
 	at := s.run()
+	if s.First && s.r.HeardIn >= 0 {
+		for i := range s.wait {
+			if f := &s.wait[i]; f.sent && f.linked <= at {
+				s.r.Asked++
+			}
+		}
+		s.r.Time = s.r.HeardIn
+		return &s.r
+	}
 	at = s.settle(at)
 	s.r.Time = s.followUp(at)
 	return &s.r
@@ -146,7 +159,7 @@ func (s *Searcher) hear(depth uint8) {
 func (s *Searcher) run() (at time.Duration) {
 	flying := 0
 	for {
-		if s.done() {
+		if s.done() || s.First && s.r.HeardIn >= 0 {
 			return at
 		}
 		for i := 0; i < len(s.peers) && flying < Alpha; i++ {

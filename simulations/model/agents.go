@@ -30,7 +30,7 @@ type agents struct {
 	disks  map[node]disk
 	places map[uint64]*belief // by caller and agent
 	names  map[uint64]bool    // by caller and agent: whether its key is known
-	where  map[uint64]event.Time
+	where  map[uint64]*distant
 	broken []string
 
 	took          *values
@@ -60,7 +60,7 @@ const directoryID = 1 << 30
 func (c *city) buildAgents() error {
 	k := &agents{
 		c: c, dice: c.loop.Rand("agents"), disks: map[node]disk{}, places: map[uint64]*belief{},
-		names: map[uint64]bool{}, where: map[uint64]event.Time{}, took: c.tell.of("call_ms"),
+		names: map[uint64]bool{}, where: map[uint64]*distant{}, took: c.tell.of("call_ms"),
 	}
 	k.troupe = actors.New(k)
 	c.agents = k
@@ -170,37 +170,78 @@ func (k *agents) read(a *actors.Agent, at node, family int, bytes uint64, done f
 	c, d := k.c, k.c.data
 	r := scenario.Dice(c.seed, "dataset of agent "+strconv.Itoa(int(a.ID)))
 	part := d.part(family, d.c.s.Data[family].Pick(r), k.dice.IntN(1<<20))
-	bytes = min(bytes, d.bytes(part))
+	// What travels is leaves: of those that the part touches, all.
+	leaf := min(uint64(leafBytes), d.bytes(part))
+	touched := uint64(1)
+	if k.dice.Float64() < float64(min(bytes, leaf))/float64(leaf) {
+		touched++
+	}
+	bytes = min(touched*leaf, d.bytes(part))
 	if d.kept(at, part) || slices.Contains(d.extra[part], at) {
 		a.Paid(at, at, bytes, 0)
 		done()
 		return
 	}
 	var wait time.Duration
-	if key := pair(at, part); c.loop.Now() >= k.where[key] {
+	set := d.of(part)
+	key := pair(at, set.first)
+	if w := k.where[key]; w == nil || c.loop.Now() >= w.until {
 		_, wait = d.locate(at, part)
-		k.where[key] = c.loop.Now() + event.At(wait+readWhere)
+		k.where[key] = &distant{until: c.loop.Now() + event.At(wait+readWhere), last: at}
 	}
-	list := d.holders(part)
-	if len(list) == 0 {
+	if len(d.holders(part)) == 0 {
 		c.loop.After(wait+stall, done)
 		return
 	}
-	rank := func(n node) int { // who could have it rather: keepers first
-		if a.Keeps(n) {
-			return 0
-		}
-		return 1
+	from, asked := k.order(a, at, set, part, k.where[key].last)
+	for _, n := range asked { // they have other parts, and say so
+		wait += c.trip(at, n)
 	}
-	from := slices.MinFunc(list, func(x, y node) int {
-		return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(c.rtt(at, x), c.rtt(at, y)), cmp.Compare(x, y))
-	})
+	k.where[key].last = from
 	begun := c.loop.Now() + event.At(wait)
 	c.links.net.Send(from, at, bytes, wait+c.trip(at, from), 0, func(moved uint64, _ bool) {
 		*c.links.data += moved
 		a.Paid(at, from, moved, time.Duration(c.loop.Now()-begun))
 		done()
 	})
+}
+
+// distant is what a node remembers of the holders of a dataset that it reads in parts: data's afar.
+type distant struct {
+	until event.Time
+	last  node // who served; the reader: nobody yet
+}
+
+// order is which holder of a dataset has a part, in the order in which they are asked, and who is asked before: data's order.
+func (k *agents) order(a *actors.Agent, at node, s *set, part uint32, last node) (from node, before []node) {
+	c, d := k.c, k.c.data
+	has := map[node]int{}
+	for p := s.first; p < s.first+uint32(s.parts); p++ {
+		for _, n := range d.holders(p) {
+			has[n]++
+		}
+	}
+	delete(has, at)
+	list := make([]node, 0, len(has))
+	for n := range has {
+		list = append(list, n)
+	}
+	not := func(yes bool) int {
+		if yes {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(list, func(x, y node) int {
+		return cmp.Or(cmp.Compare(not(a.Keeps(x)), not(a.Keeps(y))), cmp.Compare(not(x == last), not(y == last)),
+			cmp.Compare(has[y], has[x]), cmp.Compare(peerID(x), peerID(y)))
+	})
+	for i, n := range list {
+		if (d.kept(n, part) || slices.Contains(d.extra[part], n)) && c.up[n] {
+			return n, list[:i]
+		}
+	}
+	return d.holders(part)[0], nil
 }
 
 // call is one call, until it has its reply or its time is over: agents' Call.

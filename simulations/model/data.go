@@ -26,7 +26,8 @@ type data struct {
 	demands map[uint64]*demand
 	caches  map[node]*cache
 	flights map[uint64][]func(uint64, bool)
-	looking map[node]bool // that went down and are missed by others by now, or will be
+	puts    map[node][]int // sets, by the node that put them; nil: not asked for yet
+	looking map[node]bool  // that went down and are missed by others by now, or will be
 
 	repaired uint64 // bytes
 }
@@ -194,7 +195,7 @@ func (d *data) locate(from node, part uint32) (found []node, took time.Duration)
 			if n != from && !ok {
 				continue // nobody heard of it
 			}
-			t, answers := d.c.ask(from, n, d.c.links.other, heldAsk, heldReply)
+			t, answers := d.c.ask(from, n, d.c.links.held, heldAsk, heldReply)
 			if !answers {
 				t = heldTimeout
 			} else if !slices.Contains(found, n) {

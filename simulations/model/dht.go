@@ -55,7 +55,7 @@ func (c *city) buildDHT() error {
 	if clients == n {
 		clients = 0 // they would find nobody; in production such a fabric is a fault of its owner
 	}
-	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.bytes[report.ByDHT]}
+	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.says("kad", report.ByDHT)}
 	c.dht = d
 	large(c.bodies)
 	// Ids say nothing about classes: nodes are dealt out over the places.
@@ -140,7 +140,7 @@ func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
 // mesh connects a node to members drawn by chance until it has the connections that members keep up (members.Config.Mesh); with all
 // of them in a small fabric. Among many nodes these are the ones that are never looked up again, so they are left out.
 func (d *dht) mesh(p uint32) {
-	n := len(d.nodeAt)
+	n, mesh := len(d.nodeAt), meshOf(d.c.s.Table)
 	if n >= manyNodes {
 		return
 	}

@@ -5,11 +5,11 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/fair"
 	"github.com/shoal-fabric/shoal/scheduler/rates"
 	"github.com/shoal-fabric/shoal/scheduler/reserve"
 	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 )
 
 // line is the tasks that a node has sent to one peer: scheduler's window.
@@ -53,7 +53,7 @@ func (e *errand) arrive() {
 	e.taken = true
 	x := c.machines.of(e.n)
 	if err := c.machines.enter(x, e, e.most); err != nil {
-		*c.links.other += runStates
+		*c.links.runs += runStates
 		c.loop.After(c.way(e.n, t.a.n), func() { e.end(err) })
 	}
 }
@@ -132,13 +132,6 @@ func (e *errand) input() {
 			e.fail("fetch input")
 			return
 		}
-		if moved >= worthProbing && took > 0 && e.n == t.a.n { // the room rpc measures what streams carry
-			for _, n := range from {
-				if n != e.n {
-					t.a.link[n] = float64(moved) / took.Seconds() / float64(min(len(from), maxSources))
-				}
-			}
-		}
 		if moved == 0 {
 			took = 0
 		}
@@ -168,7 +161,7 @@ func (e *errand) ready() {
 	default:
 		m.busy = true
 		life := x.life
-		e.compile = cost.Compiling(uint64(t.k.w.Code), hashRate(c.of(e.n).Gas)) * c.machines.factor(slowCPU, e.n)
+		e.compile = c.of(e.n).Compile(uint64(t.k.w.Code)).Seconds() * c.machines.factor(slowCPU, e.n)
 		c.loop.After(seconds(e.compile), func() {
 			if x.life != life {
 				return
@@ -204,7 +197,11 @@ func (e *errand) run() {
 		}
 	}
 	e.seconds = t.gas() / rate * c.machines.factor(what, e.n)
-	c.loop.After(seconds(e.seconds), func() {
+	took := seconds(e.seconds)
+	if t.k.w.Result > 0 { // it is kept
+		took += c.synced(e.n)
+	}
+	c.loop.After(took, func() {
 		if !e.here() {
 			return
 		}
@@ -213,7 +210,7 @@ func (e *errand) run() {
 			e.outcome()
 			return
 		}
-		*c.links.other += runStates + runOutcome
+		*c.links.runs += runStates + runOutcome
 		c.loop.After(c.way(e.n, t.a.n), e.outcome)
 	})
 }
@@ -236,7 +233,7 @@ func (e *errand) outcome() {
 		return
 	}
 	t.a.rates.Ran(rates.Run{
-		Peer: peerID(e.n), Module: t.k.name(t.mod), Seconds: e.seconds, Speed: hashRate(c.of(e.n).Gas), Gas: uint64(t.gas()),
+		Peer: peerID(e.n), Module: t.k.name(t.mod), Seconds: e.seconds, Speed: c.of(e.n).HashMBs(), Gas: uint64(t.gas()),
 		Compile: e.compile, Code: uint64(t.k.w.Code), Moved: e.code + e.data, Fetch: e.fetch,
 	}, c.clock())
 	e.finish()
@@ -249,8 +246,13 @@ func (e *errand) outcome() {
 	c.data.bring(t.a.n, []node{e.n}, uint64(t.k.w.Result), c.links.results, nil, func(_ uint64, ok bool) {
 		switch {
 		case t.over:
-		case ok:
-			t.done(e)
+		case ok: // to pin it, its manifest is looked for, in vain: what a task left is not announced by its node
+			look := c.dht.search(t.a.n, place(c.hashed("result", uint64(t.at), uint64(t.a.n))), kad.SizeSeek, nil)
+			c.loop.After(min(look.Time, findTimeout), func() {
+				if !t.over {
+					t.done(e)
+				}
+			})
 		default: // it was lost with its node: the task runs again
 			t.failed(&e.n, shoal.E(shoal.Unavailable, "result", "its node has gone", ""))
 		}

@@ -71,9 +71,10 @@ func (d *data) bring(to node, from []node, bytes uint64, kind *uint64, look func
 		}
 		from = from[:min(len(from), maxSources)]
 		trips := 1 // what is one leaf comes with the first question
-		if bytes > leafBytes {
-			trips = 2 // inner nodes, then leaves
-		} else {
+		if bytes > leafBytes || kind == c.links.results {
+			trips = 2 // inner nodes, then leaves; what a task left is a folder
+		}
+		if bytes <= leafBytes {
 			from = from[:1]
 		}
 		rates := make([]float64, len(from))
@@ -94,7 +95,9 @@ func (d *data) bring(to node, from []node, bytes uint64, kind *uint64, look func
 				wait += c.way(to, n) + c.way(n, to)
 			}
 			most := min(fetchWindow/max(c.rtt(n, to).Seconds(), 1e-6), orBoundless(float64(c.of(to).DiskRate)/float64(len(from))), orBoundless(float64(c.of(n).DiskRate)))
+			begun := time.Duration(c.loop.Now()) + wait
 			c.links.net.Send(n, to, part, wait, most, func(moved uint64, all bool) {
+				c.tasks.measured(to, n, moved, time.Duration(c.loop.Now())-begun)
 				*kind += moved
 				total += moved
 				short += part - moved
@@ -110,7 +113,11 @@ func (d *data) bring(to node, from []node, bytes uint64, kind *uint64, look func
 					})
 					return
 				}
-				done(total, true)
+				c.loop.After(c.synced(to), func() {
+					if c.lives(to) == life {
+						done(total, true)
+					}
+				})
 			})
 		}
 	}

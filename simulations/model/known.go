@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
-	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/scheduler/match"
 	"github.com/shoal-fabric/shoal/scheduler/rates"
 	"github.com/shoal-fabric/shoal/simulations/event"
@@ -20,10 +19,11 @@ type asker struct {
 	offers map[offerKey]noted
 	where  map[uint32]located
 	rates  *rates.Book
-	link   map[node]float64    // measured rates, bytes a second
 	probed map[node]event.Time // when that was tried
 	probes int
-	tasks  []*task // under way
+
+	uploaded map[uint32]event.Time // modules, when last
+	tasks    []*task               // under way
 }
 
 // noted is an offer as its asker remembers it.
@@ -122,7 +122,6 @@ func (t *tasks) attributes() {
 	for i := range t.c.s.Classes {
 		cl := &t.c.s.Classes[i]
 		a := cl.Attributes()
-		a.HashMBs = hashRate(cl.Gas)
 		if len(a.GPUs) > 0 {
 			a.Executors = []string{gpuExecutor}
 		}
@@ -134,15 +133,12 @@ func (t *tasks) attributes() {
 	}
 }
 
-// hashRate is the speed of a core of so much gas a second, as nodes measure it: the usual one has both usual figures.
-func hashRate(gas float64) float64 { return gas / 1e9 * cost.DefaultHashMBs }
-
 func (t *tasks) asker(n node) *asker {
 	a := t.askers[n]
 	if a == nil || a.life != t.c.lives(n) {
 		a = &asker{
 			n: n, life: t.c.lives(n), flight: map[node]int{}, lines: map[node]*line{}, offers: map[offerKey]noted{}, where: map[uint32]located{},
-			rates: rates.New(), link: map[node]float64{}, probed: map[node]event.Time{},
+			rates: rates.New(), uploaded: map[uint32]event.Time{}, probed: map[node]event.Time{},
 		}
 		if old := t.askers[n]; old != nil {
 			a.rates = old.rates // they are on its disk
@@ -160,18 +156,4 @@ func (t *tasks) forget() {
 			delete(t.askers, n)
 		}
 	}
-}
-
-// usual is the median of the rates that a node has measured; 0: there is none.
-func (a *asker) usual() float64 {
-	if len(a.link) == 0 {
-		return 0
-	}
-	var few [32]float64
-	all := few[:0]
-	for _, r := range a.link { // all of them, if they are few: the order of a map decides nothing
-		all = append(all, r)
-	}
-	slices.Sort(all)
-	return all[len(all)/2]
 }

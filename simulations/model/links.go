@@ -19,7 +19,8 @@ type links struct {
 	c   *city
 	net *flow.Net
 
-	data, code, results, agents, topics, other *uint64
+	data, code, results, agents, topics *uint64
+	held, offers, runs, probes          *uint64 // see said
 
 	requests ratio // that were answered, of all that ended
 }
@@ -30,12 +31,29 @@ func (c *city) buildLinks() error {
 	l := &links{c: c}
 	l.net = flow.New(c.loop, func(n node) (float64, float64) { return float64(c.of(n).Up), float64(c.of(n).Down) },
 		func(n node) bool { return c.up[n] })
-	l.data, l.code, l.results = c.bytes[report.ByData], c.bytes[report.ByCode], c.bytes[report.ByResults]
-	l.agents, l.topics, l.other = c.bytes[report.ByAgents], c.bytes[report.ByTopics], c.bytes[report.ByOther]
+	l.data, l.code = c.says("stream/data.fetch", report.ByData), c.says("stream/code.fetch", report.ByCode)
+	l.results = c.says("stream/result.fetch", report.ByResults)
+	l.agents, l.topics = c.bytes[report.ByAgents], c.bytes[report.ByTopics]
+	l.held, l.probes = c.says("data.held", report.ByOther), c.says("stream/link.probe", report.ByOther)
+	l.offers, l.runs = c.says("task.offer", report.ByOther), c.says("stream/task.run", report.ByOther)
 	c.links = l
 	c.onDown = append(c.onDown, l.net.Cut)
 	c.finishers = append(c.finishers, l.finish)
 	return nil
+}
+
+// said is the bytes of a protocol, or of a call, as package world tells them, and of which kind they are.
+type said struct {
+	kind  string
+	bytes uint64
+}
+
+// says returns the counter of a protocol or a call.
+func (c *city) says(what, kind string) *uint64 {
+	if c.said[what] == nil {
+		c.said[what] = &said{kind: kind}
+	}
+	return &c.said[what].bytes
 }
 
 // ended notes a request of whatever kind, asked for at a time, that was answered or never will be. Those whose asker has

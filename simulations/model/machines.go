@@ -228,6 +228,7 @@ func (m *machines) enter(x *machine, e *errand, most int) *shoal.Error {
 	}
 	m.tick()
 	m.wait++
+	m.c.members.changed(x.n)
 	e.item, e.at, e.life = item, x, x.life
 	if pushed != nil {
 		m.wait--
@@ -248,6 +249,7 @@ func (m *machines) fill(x *machine) {
 		m.tick()
 		m.wait--
 		x.running++
+		m.c.members.changed(x.n)
 		item.Value.begin()
 	}
 }
@@ -273,6 +275,7 @@ func (m *machines) leave(e *errand) {
 	x.queued = slices.DeleteFunc(x.queued, func(o *errand) bool { return o == e })
 	x.queue.Done(e.item, (m.c.loop.Now() - e.begun).Seconds())
 	x.running--
+	m.c.members.changed(x.n)
 	m.fill(x)
 	m.grant(x)
 }

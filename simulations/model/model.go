@@ -96,6 +96,7 @@ type city struct {
 	tasks    *tasks
 	agents   *agents
 	topics   *topics
+	members  *members
 
 	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
 	// whether it found one; and to have a key announced.
@@ -110,10 +111,11 @@ type city struct {
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures
 	bytes        map[string]*uint64  // that crossed links, by kind
+	said         map[string]*said    // the same by protocol or call, of those that are told apart
 }
 
 func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
-	c := &city{s: s, o: o, seed: seed, loop: event.New(seed), leaves: map[string]*uint64{}, bytes: map[string]*uint64{}}
+	c := &city{s: s, o: o, seed: seed, loop: event.New(seed), leaves: map[string]*uint64{}, bytes: map[string]*uint64{}, said: map[string]*said{}}
 	c.dice = c.loop.Rand("links")
 	for _, name := range []string{"cost", "match", "gravity", "group", "turn", "names", "record"} {
 		c.leaves[name] = new(uint64)
@@ -255,7 +257,7 @@ func (c *city) wipe(n node) {
 
 // finish gathers what the districts found.
 func (c *city) finish() *report.Run {
-	r := &report.Run{Figures: map[string]float64{}, Bytes: map[string]uint64{}, Leaves: map[string]uint64{}}
+	r := &report.Run{Figures: map[string]float64{}, Bytes: map[string]uint64{}, Leaves: map[string]uint64{}, Said: map[string]uint64{}}
 	for name, n := range c.leaves {
 		r.Leaves[name] = *n
 	}
@@ -263,6 +265,11 @@ func (c *city) finish() *report.Run {
 	for k, n := range c.bytes {
 		r.Bytes[k] = *n
 		all += *n
+	}
+	for name, w := range c.said {
+		r.Said[name] = w.bytes
+		r.Bytes[w.kind] += w.bytes
+		all += w.bytes
 	}
 	r.Figures["bytes_per_node_hour"] = float64(all) / float64(c.len()) / max(c.loop.Now().Seconds()/3600, 1e-9)
 	for _, f := range c.finishers {

@@ -24,7 +24,7 @@ const (
 	whereAge     = 5 * time.Second
 	worthProbing = 256 << 10
 	probeBytes   = 256 << 10        // rpc/probe.go
-	probesAsked  = 2                // rpc/probe.go: at once
+	probesAsked  = 1                // node/rooms.go: at once
 	probeAgain   = 10 * time.Minute // rpc/probe.go
 
 	suspectAfter = 3 * time.Second // members.Config
@@ -197,12 +197,12 @@ func (t *task) ask() (wait time.Duration) {
 		if n, ok := a.offers[key]; ok && now-n.at <= stale {
 			x.offer = n
 			if now-n.at > fresh { // good enough, while a new one is asked for
-				took, answers := c.ask(a.n, x.n, c.links.other, offerAsk, offerReply)
+				took, answers := c.ask(a.n, x.n, c.links.offers, offerAsk, offerReply)
 				c.loop.After(took, func() { t.note(x.n, key, answers) })
 			}
 			continue
 		}
-		took, answers := c.ask(a.n, x.n, c.links.other, offerAsk, offerReply)
+		took, answers := c.ask(a.n, x.n, c.links.offers, offerAsk, offerReply)
 		if !answers || took > offerWait {
 			took, answers = offerWait, false
 		}
@@ -259,7 +259,7 @@ func (t *task) decide() {
 			if rtt := c.rtt(a.n, x.n); reach == 0 || rtt < reach {
 				reach = rtt
 			}
-			best = max(best, a.link[x.n])
+			best = max(best, d.rate(a.n, x.n))
 		}
 	}
 	for i := range t.list {
@@ -306,14 +306,14 @@ func (t *task) decide() {
 
 // facts turns what is known of a peer into the terms of the costs: scheduler's facts, link and correct.
 func (t *task) facts(x *candidate, reach time.Duration, best float64) cost.Peer {
-	a, c, n := t.a, t.d.c, x.offer
+	d, a, c, n := t.d, t.a, t.d.c, x.offer
 	id := peerID(x.n)
 	p := cost.Peer{ID: id, Self: x.n == a.n, HashMBs: t.d.classes[c.bodies[x.n].class].Attributes.HashMBs}
 	fetched := a.rates.Fetches(id)
 	if p.Self {
-		p.Reach, p.Rate = reach, cmp.Or(fetched, best, a.usual())
+		p.Reach, p.Rate = reach, cmp.Or(fetched, best, d.usual(a.n))
 	} else {
-		p.RTT, p.Rate = c.rtt(a.n, x.n), cmp.Or(fetched, a.link[x.n], a.usual())
+		p.RTT, p.Rate = c.rtt(a.n, x.n), cmp.Or(fetched, d.rate(a.n, x.n), d.usual(a.n))
 	}
 	p.Data = t.bytes - x.held
 	size := uint64(t.k.w.Code)
@@ -347,8 +347,8 @@ func (t *task) facts(x *candidate, reach time.Duration, best float64) cost.Peer 
 		}
 	}
 	p.Doubt, p.HashMBs = x.doubt, cmp.Or(p.HashMBs, cost.DefaultHashMBs)/a.rates.Factor(id, c.clock())
-	if !p.Self && p.Code+p.Data >= worthProbing && fetched == 0 && a.link[x.n] == 0 {
-		t.d.probe(a, x.n)
+	if !p.Self && p.Code+p.Data >= worthProbing && fetched == 0 && d.rate(a.n, x.n) == 0 {
+		d.probe(a, x.n)
 	}
 	return p
 }
@@ -364,9 +364,9 @@ func (d *tasks) probe(a *asker, n node) {
 	rate := min(orBoundless(float64(c.of(n).Up)), orBoundless(float64(c.of(a.n).Down)))
 	c.links.net.Send(n, a.n, probeBytes, c.trip(a.n, n), 0, func(moved uint64, all bool) {
 		a.probes--
-		*c.links.other += moved
-		if _, known := a.link[n]; all && !known {
-			a.link[n] = rate // the fastest window of it is what the link lets through
+		*c.links.probes += moved
+		if all {
+			d.probed(a.n, n, rate) // the fastest window of it is what the link lets through
 		}
 	})
 }

@@ -170,7 +170,9 @@ func (d *dht) findPart(load int, q scenario.Request) {
 	if family < 0 {
 		return
 	}
+	d.s.First = true // the asker reads on to the first holder only
 	took, _, ok := d.records.find(node(q.Node), uint64(d.c.data.part(family, q.Item, q.Part)))
+	d.s.First = false
 	d.finds++
 	d.c.links.ended(d.c.loop.Now(), ok)
 	d.c.loop.Note(uint64(took))
@@ -189,7 +191,9 @@ func (d *dht) findGPU(from node) {
 	for range min(4, len(s.gpus)) {
 		list = append(list, word{by: s.gpus[s.dice.IntN(len(s.gpus))]})
 	}
+	d.s.First = true
 	r := d.search(from, place(key), kad.SizeSeek, s.keeper(place(key), list))
+	d.s.First = false
 	ok := false
 	if r.HeardIn >= 0 {
 		for _, w := range list {

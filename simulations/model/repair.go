@@ -115,7 +115,7 @@ func (d *data) replicate(part uint32, n node) {
 		return
 	}
 	asker := slices.MinFunc(from, func(a, b node) int { return cmp.Compare(peerID(a), peerID(b)) })
-	wait, ok := d.c.ask(asker, n, d.c.links.other, heldAsk, heldReply)
+	wait, ok := d.c.ask(asker, n, d.c.links.held, heldAsk, heldReply)
 	if !ok {
 		return
 	}

@@ -29,6 +29,7 @@ type tasks struct {
 	classes []shoal.Member
 	peers   []cost.Peer        // of the decision at hand
 	errands map[node][]*errand // on a machine, or on their way to it
+	rates   map[node]map[node]measure
 
 	took                *values
 	count, failed       uint64
@@ -55,6 +56,8 @@ const (
 	startWait = 10 * time.Second // scheduler.Config.Start
 	looks     = 3                // scheduler/run.go
 
+	uploadAgain = 10 * time.Minute // package world: renewCode
+
 	// Bytes of scheduler's messages, encoded: a runRequest with one input and three hints, the two frames that tell a state,
 	// the one with the outcome.
 	runAsk, runStates, runOutcome = 408, 2 * 15, 265
@@ -63,7 +66,7 @@ const (
 func (c *city) buildTasks() error {
 	t := &tasks{
 		c: c, dice: c.loop.Rand("tasks"), kinds: map[int]*work{}, askers: map[node]*asker{},
-		errands: map[node][]*errand{}, took: c.tell.of("task_ms"), first: -1,
+		errands: map[node][]*errand{}, rates: map[node]map[node]measure{}, took: c.tell.of("task_ms"), first: -1,
 	}
 	c.tasks = t
 	t.attributes()
@@ -129,6 +132,10 @@ func (d *tasks) ask(load int, q scenario.Request) {
 		t.bytes = d.c.data.bytes(t.part)
 	}
 	t.a.tasks = append(t.a.tasks, t)
+	upload := time.Duration(0)
+	if !k.w.GPU {
+		upload = t.a.upload(d.c, t.mod)
+	}
 	if k.w.Deadline > 0 {
 		d.c.loop.After(k.w.Deadline, func() {
 			if !t.over {
@@ -137,7 +144,26 @@ func (d *tasks) ask(load int, q scenario.Request) {
 			}
 		})
 	}
-	t.choose()
+	d.c.loop.After(upload, func() {
+		if !t.over {
+			t.choose()
+		}
+	})
+}
+
+// upload has the module lie on the node that asks, which announces it, and says how long that takes.
+func (a *asker) upload(c *city, mod uint32) time.Duration {
+	at, was := a.uploaded[mod]
+	now := c.loop.Now()
+	if was && now-at < event.At(uploadAgain) {
+		return 0
+	}
+	a.uploaded[mod] = now
+	c.dht.records.announce(a.n, c.hashed("module", uint64(mod)))
+	if was {
+		return 0
+	}
+	return c.synced(a.n)
 }
 
 // needs returns the requirements, as those who know the asker's members share them.
@@ -176,7 +202,7 @@ func (t *task) send(n node, chosen cost.Choice, open int) {
 	}
 	e.line = l
 	leave := func() {
-		*c.links.other += runAsk
+		*c.links.runs += runAsk
 		t.d.errands[n] = append(t.d.errands[n], e)
 		c.loop.After(c.dial(a.n, n)+c.way(a.n, n), e.arrive)
 		if patience > 0 {
@@ -240,6 +266,9 @@ func (t *task) done(e *errand) {
 		d.read, d.moved = d.read+float64(t.bytes), d.moved+float64(moved)
 		d.local.add(d.c, now, float64(t.bytes-moved), float64(t.bytes))
 	}
+	if t.k.w.Result > 0 { // it is pinned, and so announced
+		d.c.dht.records.announce(t.a.n, d.c.hashed("result", d.count, uint64(t.at)))
+	}
 	t.end(true)
 }
 
@@ -273,6 +302,7 @@ func (t *task) drop() {
 
 // down: a node has lost its power. What it asked for is nobody's any more; those who have something there miss it in time.
 func (d *tasks) down(n node) {
+	d.rates[n] = map[node]measure{} // it forgets what it measured, also before the begin
 	for _, e := range slices.Clone(d.errands[n]) {
 		if e.t.a.n != n {
 			// The last sign of life, of which there are three in that time, came a while ago.

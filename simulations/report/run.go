@@ -50,8 +50,9 @@ type Run struct {
 	RSS       uint64            `json:"rss_bytes"`           // greatest resident size of the process during the run, 0 unknown
 	Leaves    map[string]uint64 `json:"leaf_calls,omitempty"`
 
-	Figures map[string]float64  `json:"figures"` // by name, see Names; those that the scenario does not ask for are absent
-	Bytes   map[string]uint64   `json:"bytes"`   // that crossed links, by kind, see Kinds
+	Figures map[string]float64  `json:"figures"`            // by name, see Names; those that the scenario does not ask for are absent
+	Bytes   map[string]uint64   `json:"bytes"`              // that crossed links, by kind, see Kinds
+	Said    map[string]uint64   `json:"bytes_of,omitempty"` // the same by protocol or call, such as data.held
 	Series  map[string][]Point  `json:"series,omitempty"`
 	Hists   map[string][]Bucket `json:"histograms,omitempty"`
 	Broken  []string            `json:"violations,omitempty"` // what the checkers found

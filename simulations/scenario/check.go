@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/expr"
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 )
 
 // checker looks at a Scenario whose values are each well formed, and fills in what depends on others.
@@ -309,7 +311,7 @@ func many(n int, word string) string {
 func (c *Class) Attributes() shoal.Attributes {
 	a := shoal.Attributes{
 		OS: "linux", Arch: "amd64", CPUs: c.Cores, Memory: uint64(c.Memory), Disk: uint64(c.Disk), Labels: c.Labels,
-		CPU: shoal.CPU{Cores: c.Cores}, Rates: shoal.Rates{Gas: c.Gas, Disk: float64(c.DiskRate) / 1e9},
+		CPU: shoal.CPU{Cores: c.Cores}, Rates: shoal.Rates{Gas: c.Gas, Disk: float64(c.DiskRate) / 1e9}, HashMBs: c.HashMBs(),
 	}
 	for _, g := range c.GPUs {
 		for range g.Count {
@@ -317,6 +319,15 @@ func (c *Class) Attributes() shoal.Attributes {
 		}
 	}
 	return a
+}
+
+// HashMBs is the speed of a core, as nodes measure it, of one that spends so much gas a second: the usual one has both usual figures.
+func (c *Class) HashMBs() float64 { return cmp.Or(c.Gas, 1e9) / 1e9 * cost.DefaultHashMBs }
+
+// Compile is how long a node of the class takes to compile a module of so many bytes, in both storeys: what the costs of placement
+// say of it.
+func (c *Class) Compile(code uint64) time.Duration {
+	return time.Duration(cost.Compiling(code, c.HashMBs()) * float64(time.Second))
 }
 
 // place wants a class that has what a task needs.

@@ -57,6 +57,7 @@ func (w *world) play(ctx context.Context) {
 	calm()
 	w.sleep(ctx, time.Until(w.zero.Add(total)))
 	w.tally.end(w)
+	w.afterwards(ctx)
 }
 
 // ask sends the requests of a load, each when it is due.
@@ -113,7 +114,7 @@ func (w *world) one(ctx context.Context, l *scenario.Load, load int, r scenario.
 	case scenario.FindGPU:
 		w.find(ctx, n, gpuKey(), "gpu", lost)
 	case scenario.Task:
-		w.task(ctx, n, m, l, r, code, dice, lost)
+		w.task(ctx, n, m, load, r, code, dice, lost)
 	case scenario.Call, scenario.Read:
 		w.call(ctx, n, m, l, r, dice, lost)
 	case scenario.Publish:
@@ -190,7 +191,8 @@ func (w *world) find(ctx context.Context, n *node.Node, key shoal.Key, what stri
 }
 
 // task runs one task.
-func (w *world) task(ctx context.Context, n *node.Node, m *machine, l *scenario.Load, r scenario.Request, code *codes, dice *rand.Rand, lost func() bool) {
+func (w *world) task(ctx context.Context, n *node.Node, m *machine, load int, r scenario.Request, code *codes, dice *rand.Rand, lost func() bool) {
+	l := &w.s.Load[load]
 	begun := time.Now()
 	spec := node.RunSpec{
 		Name: "work", Needs: l.Work.Needs, Limits: shoal.Limits{Time: l.Work.Deadline},
@@ -199,8 +201,8 @@ func (w *world) task(ctx context.Context, n *node.Node, m *machine, l *scenario.
 	var err error
 	if l.Work.GPU {
 		spec.Module = shoal.ExecCID(executor)
-	} else if spec.Module, err = w.upload(ctx, n, m, l, r, code); err != nil {
-		w.tally.task(begun, 0, 0, err, lost())
+	} else if spec.Module, err = w.upload(ctx, n, m, load, r, code); err != nil {
+		w.tally.task(begun, 0, 0, 0, err, lost())
 		return
 	}
 	input := uint64(0)
@@ -213,11 +215,12 @@ func (w *world) task(ctx context.Context, n *node.Node, m *machine, l *scenario.
 	if err != nil && !lost() {
 		w.note("task of node %d: %v", m.i, err)
 	}
-	w.tally.task(begun, input, out.DataMoved, err, lost())
+	w.tally.task(begun, input, out.DataMoved, out.CodeMoved, err, lost())
 }
 
 // upload has the asking node have the module of a request.
-func (w *world) upload(ctx context.Context, n *node.Node, m *machine, l *scenario.Load, r scenario.Request, code *codes) (cid.Cid, error) {
+func (w *world) upload(ctx context.Context, n *node.Node, m *machine, load int, r scenario.Request, code *codes) (cid.Cid, error) {
+	l := &w.s.Load[load]
 	k := m.i*max(l.Work.Modules, 1) + r.Work
 	code.mu.Lock()
 	was := code.made[k]
@@ -225,7 +228,7 @@ func (w *world) upload(ctx context.Context, n *node.Node, m *machine, l *scenari
 	if was.n == n && time.Since(was.at) < renewCode {
 		return was.c, nil
 	}
-	c, _, err := n.Upload(ctx, "work.wasm", module(uint64(l.Work.Code), uint64(r.Work)))
+	c, _, err := n.Upload(ctx, "work.wasm", programme(uint64(l.Work.Code), uint64(load)<<32|uint64(r.Work)))
 	if err == nil {
 		code.mu.Lock()
 		code.made[k] = madeCode{c, time.Now(), n}
@@ -341,6 +344,7 @@ func (w *world) started(_ *machine, n *node.Node) {
 }
 
 func (w *world) stopped(_ *machine, n *node.Node) {
+	w.tally.gone(n)
 	w.mu.Lock()
 	l := w.lives[n]
 	delete(w.lives, n)

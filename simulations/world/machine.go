@@ -92,7 +92,7 @@ func (m *machine) now() time.Time { return time.Now().Add(time.Duration(m.step.L
 func (m *machine) attributes() *shoal.Attributes {
 	c := m.class
 	a := &shoal.Attributes{
-		OS: "linux", Arch: "amd64", CPUs: c.Cores, Memory: uint64(c.Memory), Disk: uint64(c.Disk), HashMBs: 1000,
+		OS: "linux", Arch: "amd64", CPUs: c.Cores, Memory: uint64(c.Memory), Disk: uint64(c.Disk), HashMBs: c.HashMBs(),
 		Rates: shoal.Rates{Gas: c.Gas, Memory: 10, Disk: float64(c.DiskRate) / 1e9},
 	}
 	for _, g := range c.GPUs {

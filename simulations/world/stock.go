@@ -102,7 +102,7 @@ func (w *world) put(ctx context.Context, f, i int, dice *rand.Rand) error {
 		return shoal.Wrap(shoal.Internal, "dataset "+name, err)
 	}
 	defer os.Remove(file)
-	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), Split: shoal.SplitBytes}
+	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), LeafBytes: int64(min(max(d.Partition, 1<<12), 1<<20)), Split: shoal.SplitBytes}
 	if d.Class != "" {
 		o.Needs = fmt.Sprintf("labels.class == %q", d.Class)
 	}
@@ -128,7 +128,7 @@ func (w *world) birth(ctx context.Context, f, i int, dice *rand.Rand) error {
 			}
 		}
 		if len(of) > 0 {
-			it.reads = of[dice.IntN(len(of))]
+			it.reads = of[w.s.Data[w.data[of[0]].family].Pick(dice)%len(of)]
 		}
 	}
 	return w.again(ctx, "create agent "+it.name, func(n *node.Node) error {

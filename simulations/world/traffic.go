@@ -34,21 +34,41 @@ func kind(protocol string) string {
 func callKind(method string) string {
 	room, _, _ := strings.Cut(method, ".")
 	switch room {
-	case "agents", "services", "state":
+	case "agents", "services":
 		return report.ByAgents
 	case "members":
 		return report.ByMembers
 	case "pubsub", "cast", "topics":
 		return report.ByTopics
-	case "data":
-		return report.ByData
 	}
 	return report.ByOther
 }
 
+// short is a protocol without the fabric's name and the version: stream/data.get, kad.
+func short(protocol string) string {
+	p := strings.TrimPrefix(protocol, "/shoal/")
+	if p != protocol {
+		if _, rest, ok := strings.Cut(p, "/"); ok {
+			p = rest
+		}
+	}
+	p = strings.Trim(p, "/")
+	if head, tail, ok := cutLast(p, "/"); ok && tail != "" && tail[0] >= '0' && tail[0] <= '9' {
+		p = head
+	}
+	return p
+}
+
+func cutLast(s, sep string) (head, tail string, ok bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
 // traffic says how many bytes crossed links since the load began.
 func (w *world) traffic(r *report.Run) {
-	r.Bytes = map[string]uint64{}
+	r.Bytes, r.Said = map[string]uint64{}, map[string]uint64{}
 	for _, k := range report.Kinds {
 		r.Bytes[k] = 0
 	}
@@ -63,21 +83,25 @@ func (w *world) traffic(r *report.Run) {
 				said += k
 			}
 			left := n
-			for k, part := range w.tally.calledOf {
+			for method, part := range w.tally.calledOf {
 				x := min(uint64(float64(n)*float64(part)/float64(max(said, 1))), left)
-				r.Bytes[k] += x
+				r.Bytes[callKind(method)] += x
+				r.Said[method] += x
 				left -= x
 			}
 			n = left
 		}
-		r.Bytes[kind(p)] += n
+		if n > 0 {
+			r.Bytes[kind(p)] += n
+			r.Said[short(p)] += n
+		}
 	}
 	f := r.Figures
 	if r.Simulated > 0 {
 		f["bytes_per_node_hour"] = float64(total) / float64(r.Nodes) / r.Simulated * 3600
 	}
 	if _, tasks := f["tasks"]; tasks {
-		f["moved_bytes"] = float64(r.Bytes[report.ByData] + r.Bytes[report.ByCode])
+		f["moved_bytes"] = float64(w.tally.wanted)
 	}
 }
 

@@ -31,6 +31,8 @@ type Options struct {
 	Log      *slog.Logger // of the nodes; nil: discard
 	Stop     *atomic.Bool // set from outside: it ends early, with what there is; nil: it cannot be
 	Dir      string       // for scratch files of tasks; "": a temporary folder
+
+	told func(note string) // tests read, at the end, what failed and why
 }
 
 // Progress is how far a world is.
@@ -47,6 +49,7 @@ type Progress struct {
 // Times of a world.
 const (
 	settling  = 30 * time.Second // between the start of the nodes and the load, at least
+	warming   = 10 * time.Second // in place of it between the start of nodes that have a table and what is put
 	mostOpens = 8                // nodes that are started at once
 	patience  = 10 * time.Minute // for what is set up before the load
 )
@@ -78,11 +81,12 @@ type world struct {
 	history nemesis.History // of agents
 	clients atomic.Int64    // of the history
 
-	ends  sync.WaitGroup // of nodes that are gone
-	mu    sync.Mutex
-	dices map[string]*rand.Rand
-	lives map[*node.Node]*nodeLife
-	notes []string
+	ends   sync.WaitGroup // of nodes that are gone
+	mu     sync.Mutex
+	dices  map[string]*rand.Rand
+	lives  map[*node.Node]*nodeLife
+	notes  []string
+	broken []string // what must not be, beside what the histories show
 }
 
 // Run carries a scenario out, in the synctest bubble that it is called in, and returns what was found. ctx must be of that
@@ -131,6 +135,11 @@ func carry(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (r
 	w.play(ctx)
 	cut := ctx.Err() != nil
 	r, check = w.report(cut), w.checks()
+	if w.o.told != nil {
+		for _, n := range w.notes {
+			w.o.told(n)
+		}
+	}
 	return r, check, nil
 }
 
@@ -223,13 +232,15 @@ func (w *world) build(ctx context.Context) error {
 		at += n
 		w.o.Progress(Progress{Phase: "nodes", Done: at, Of: len(w.machines)})
 	}
-	if !w.natural {
-		w.fill()
-		if err := w.announce(); err != nil {
-			return err
-		}
+	if w.natural {
+		w.sleep(ctx, settling)
+		return ctx.Err()
 	}
-	w.sleep(ctx, settling)
+	w.fill()
+	if err := w.announce(); err != nil {
+		return err
+	}
+	w.sleep(ctx, warming)
 	return ctx.Err()
 }
 

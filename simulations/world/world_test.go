@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,7 @@ var (
 	wall    = flag.Duration("wall", time.Hour, "of TestMany: after which it is stopped")
 	file    = flag.String("scenario", "", "of TestMany: a scenario's file")
 	span    = flag.Duration("span", 0, "of TestMany: how long the load lasts; 0: as the scenario says")
+	set     = flag.String("set", "", "of TestMany: values in place of the scenario's, such as load=[];data=[]")
 )
 
 // small is a scenario with a bit of everything.
@@ -55,6 +57,9 @@ func simulate(t *testing.T, s *scenario.Scenario, o Options) (r *report.Run) {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	begun := time.Now()
+	if testing.Verbose() {
+		o.told = func(note string) { t.Log(note) }
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var err error
 		if r, err = Run(t.Context(), s, 1, o); err != nil {
@@ -81,7 +86,13 @@ func TestMany(t *testing.T) {
 	s := small(*many)
 	if *file != "" {
 		var err error
-		if s, err = scenario.ReadFile(*file, scenario.Options{Nodes: *many}); err != nil {
+		o := scenario.Options{Nodes: *many}
+		for one := range strings.SplitSeq(*set, ";") {
+			if path, value, ok := strings.Cut(one, "="); ok {
+				o.Set = append(o.Set, scenario.Setting{Path: path, Value: value})
+			}
+		}
+		if s, err = scenario.ReadFile(*file, o); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,9 +101,25 @@ func TestMany(t *testing.T) {
 	}
 	begun, stop := time.Now(), &atomic.Bool{}
 	time.AfterFunc(*wall, func() { stop.Store(true) })
+	phase, told := "", time.Duration(0)
+	phases, done := make(chan string), make(chan struct{})
+	go func() { // outside of the bubble: each phase has a profile of its own
+		defer close(done)
+		for p := range phases {
+			pprof.StopCPUProfile()
+			f, _ := os.Create(*profile + ".cpu." + p)
+			_ = pprof.StartCPUProfile(f)
+		}
+		pprof.StopCPUProfile()
+	}()
+	defer func() { close(phases); <-done }()
 	simulate(t, s, Options{Stop: stop, Progress: func(p Progress) {
-		if p.Phase == "load" || p.Done%50 == 0 && p.At%(10*time.Second) == 0 {
-			t.Logf("%s %+v, %d goroutines, %s", uptime(), p, runtime.NumGoroutine(), resident())
+		if p.Phase != phase && *profile != "" {
+			phases <- p.Phase
+		}
+		if p.Phase != phase || busy() > told+2*time.Second {
+			phase, told = p.Phase, busy()
+			t.Logf("%s, cpu %v: %+v, %d goroutines, %s", uptime(), busy().Round(time.Millisecond), p, runtime.NumGoroutine(), resident())
 			if p.At == 0 && p.Phase == "load" && *profile != "" {
 				for name, debug := range map[string]int{"heap": 0, "goroutine": 1} {
 					f, _ := os.Create(*profile + "." + name)
@@ -102,5 +129,5 @@ func TestMany(t *testing.T) {
 			}
 		}
 	}})
-	t.Logf("%v in all, %s", time.Since(begun), resident())
+	t.Logf("%v in all, cpu %v, %s, peak %d MiB", time.Since(begun), busy(), resident(), peak()>>20)
 }
