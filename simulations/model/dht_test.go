@@ -107,13 +107,6 @@ func TestTraceHash(t *testing.T) {
 	note("longer ways", run(t, town(200, func(s *scenario.Scenario) { s.Latency[0][1] += time.Microsecond }), 1, Options{}))
 	note("other load", run(t, town(200, func(s *scenario.Scenario) { s.Load[0].Rate = 1.01 }), 1, Options{}))
 	// Tasks: a figure that scheduler/cost adds up changes where they go.
-	jobs := func(gas float64) *scenario.Scenario {
-		return town(50, func(s *scenario.Scenario) {
-			s.Duration = 2 * time.Minute
-			s.Data = []scenario.Dataset{{Name: "d", Count: 5, Bytes: 1 << 20, Partition: 1 << 20, Replicas: 2}}
-			s.Load = []scenario.Load{{Ask: scenario.Task, Rate: 1, Work: scenario.Work{Code: 1 << 18, Modules: 2, Gas: gas, Result: 1024, Deadline: time.Minute}}}
-		})
-	}
 	note("tasks", run(t, jobs(1e9), 1, Options{}))
 	note("tasks that take a little more", run(t, jobs(1.0001e9), 1, Options{}))
 	note("tasks whose data is shipped", run(t, jobs(1e9), 1, Options{Policy: cost.ShipData}))
