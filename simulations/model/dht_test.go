@@ -9,6 +9,7 @@ import (
 
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -63,6 +64,28 @@ func TestLookups(t *testing.T) {
 		t.Errorf("leaves %v, bytes %v", r.Leaves, r.Bytes)
 	}
 	t.Logf("%v %v events, %v", f, r.Events, r.Bytes)
+}
+
+// TestExactness: nodes behind NAT are not what lookups look for, and are no reason to miss what is. Nodes to which a dial takes
+// longer than a step are passed over.
+func TestExactness(t *testing.T) {
+	exact := func(way time.Duration) float64 {
+		s := town(300, func(s *scenario.Scenario) {
+			s.Latency[0][1], s.Latency[1][0] = way, way
+			s.Load = s.Load[:1]
+			behind := s.Classes[0]
+			behind.Name, behind.Count, behind.NAT = "behind", 150, true
+			s.Classes = append(s.Classes, behind)
+		})
+		return run(t, s, 1, Options{}).Figures["lookup_exact"]
+	}
+	if x := exact(20 * time.Millisecond); x < 0.99 {
+		t.Errorf("with a third behind NAT %v of the lookups found the closest", x)
+	}
+	far := kad.Step/(2*(handshake+1)) + time.Millisecond // one way
+	if x := exact(far); x > 0.8 {
+		t.Errorf("%v of the lookups found the closest, though half of the nodes are too far to be dialled in a step", x)
+	}
 }
 
 // bare is a run's JSON without what the machine's speed is in.
