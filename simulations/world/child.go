@@ -105,6 +105,12 @@ const (
 	hungTime  = 10 * time.Minute // with work, but without progress
 )
 
+// Above how much memory the collector works harder: at least, and for each node.
+const (
+	leastLimit = 2 << 30
+	limitNode  = 5 << 20
+)
+
 // tail keeps the end of what is written to it.
 type tail struct {
 	mu sync.Mutex
@@ -134,12 +140,15 @@ func Main() {
 	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
 		os.Stdout = null // package testing has its say there
 	}
-	debug.SetGCPercent(50)
 	in := bufio.NewReaderSize(os.Stdin, 1<<20)
 	text, err := in.ReadBytes('\n')
 	var q request
 	if err == nil {
 		err = json.Unmarshal(text, &q)
+	}
+	if err == nil { // a collection looks at the stacks of all goroutines: rarely, as long as there is room
+		debug.SetGCPercent(150)
+		debug.SetMemoryLimit(max(leastLimit, limitNode*int64(q.Scenario.Nodes())))
 	}
 	c := &child{out: json.NewEncoder(out), stop: &atomic.Bool{}}
 	if err != nil {
