@@ -36,6 +36,7 @@ type Agents struct {
 	names    names
 	logs     logs
 	stores   stores
+	fellows  fellows
 	needs    match.Book
 	clerks   each[directory.Part, directory.Outcome] // by owner
 	midwives each[[]byte, *wire.Error]               // by keeper
@@ -55,6 +56,7 @@ type Agents struct {
 	off switches // rules that tests switch off
 
 	leaving   atomic.Bool
+	drawn     atomic.Uint64                  // agents that moved from here to what they read
 	departing map[shoal.PeerID]group.Instant // peers that said so, and when
 }
 
@@ -86,6 +88,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		names:    names{list: recent[string, known](maxNames), keys: map[string]shoal.Key{}, owners: map[shoal.PeerID]shoal.Key{}},
 		logs:     logs{list: map[shoal.Key]*pages{}},
 		stores:   stores{list: map[shoal.PeerID]said{}},
+		fellows:  fellows{list: map[shoal.PeerID]*fellow{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
 		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
 		sick: map[shoal.Key]error{}, failed: map[shoal.Key]bool{}, told: map[shoal.Key]group.Instant{},
@@ -131,6 +134,7 @@ func (a *Agents) Run(ctx context.Context) error {
 		}
 		a.tend()
 		a.learnOwner(ctx)
+		a.visit()
 		s.turn(pause / 5)
 	}
 }
@@ -354,6 +358,9 @@ func (a *Agents) Kept() (kept, awake int) {
 	defer a.mu.Unlock()
 	return kept, len(a.awake)
 }
+
+// Drawn returns how many agents have moved away from this node by themselves, to what they read or call.
+func (a *Agents) Drawn() uint64 { return a.drawn.Load() }
 
 var _ shoal.Agents = (*Agents)(nil)
 

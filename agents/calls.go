@@ -168,7 +168,7 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 		} else if last == nil || shoal.KindOf(err) == shoal.NotFound {
 			last = err
 		}
-		if round > 3 && shoal.KindOf(last) == shoal.NotFound {
+		if round > 3 && shoal.KindOf(last) == shoal.NotFound && !(errors.Is(last, errNowhere) && a.newcomer()) {
 			return nil, last
 		}
 		select {
@@ -182,6 +182,12 @@ func (a *Agents) ask(ctx context.Context, key shoal.Key, q *question) ([]byte, e
 		}
 	}
 }
+
+// newcomer reports whether this node began so short a while ago that whom it does not find may be there all the same: it is
+// in touch with few others yet.
+func (a *Agents) newcomer() bool { return a.instant() < a.begun.Add(meetTime) }
+
+const meetTime = 15 * time.Second
 
 // timedOut tells the end of the caller's patience, with the last thing that went wrong.
 func timedOut(ctx context.Context, last error, quiet *silence) error {

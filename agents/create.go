@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -149,6 +150,18 @@ func (n *names) renamed(agent string, root shoal.PeerID) bool {
 // askDirectory asks an owner's directory.
 func (a *Agents) askDirectory(ctx context.Context, owner shoal.PeerID, method string, q directory.Question, read bool, out any) error {
 	key, err := a.directoryOf(ctx, owner)
+	if shoal.KindOf(err) == shoal.NotFound && owner == a.Members.Root() { // the fabric has one, only nobody is here who knows it
+		for wait := 50 * time.Millisecond; err != nil && a.newcomer() && ctx.Err() == nil; wait *= 2 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+			key, err = a.directoryOf(ctx, owner)
+		}
+		if err != nil {
+			return unreached(owner, err)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -159,10 +172,21 @@ func (a *Agents) askDirectory(ctx context.Context, owner shoal.PeerID, method st
 		defer done()
 	}
 	b, err := a.ask(ctx, key, &ask)
+	if errors.Is(err, errNowhere) {
+		return unreached(owner, err)
+	}
 	if err != nil || out == nil {
 		return err
 	}
 	return wire.Unmarshal("answer of a directory", b, out)
+}
+
+// unreached says that a directory was not: that says nothing of the names in it.
+func unreached(owner shoal.PeerID, err error) error {
+	return &shoal.Error{
+		Kind: shoal.Unavailable, What: "directory of " + owner.Short(), Why: "no member that answers keeps it, or knows who does",
+		Try: "try again once this node is in touch with more members ('shoal peers')", Err: err,
+	}
 }
 
 func (a *Agents) find(ctx context.Context, owner shoal.PeerID, name string) (*directory.Entry, error) {

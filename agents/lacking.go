@@ -63,6 +63,7 @@ func (a *Agents) onUnborn(_ context.Context, from shoal.PeerID, req []byte) ([]b
 		return nil, err
 	}
 	first := slices.ContainsFunc(x.genesis.Keepers, func(k group.Keeper) bool { return k.Peer == from })
+	a.fellows.doubt(from, a.instant())
 	if first && x.rec.Generation == group.Birth(x.genesis.Keepers).Generation {
 		a.midwives.at(string(from)).file(x.rec.Genesis)
 	}

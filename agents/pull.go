@@ -273,7 +273,9 @@ func (x *actor) follow(p *pull, d gravity.Decision) {
 	if err == nil {
 		x.a.cfg.Log.Info("agent: it moves to what it reads", "agent", x.genesis.Name, "to", d.To.Short(), "why", d)
 		x.record(turn.Event{What: turn.Drawn, To: d.To, Pull: &turn.Pull{Here: d.Here, There: d.There, Price: d.Price, Why: d.String()}})
-		err = x.move(ctx, d.To)
+		if err = x.move(ctx, d.To); err == nil {
+			x.a.drawn.Add(1)
+		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

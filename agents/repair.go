@@ -27,6 +27,11 @@ func (a *Agents) look() fleet {
 			f[m.ID] = longDown
 		}
 	}
+	for _, p := range a.fellows.silent(a.instant(), a.cfg.Replace) {
+		if _, known := f[p]; !known {
+			f[p] = longDown
+		}
+	}
 	return f
 }
 
@@ -69,6 +74,11 @@ func (x *actor) gonePeers(f fleet) func(shoal.PeerID) bool {
 	sick := map[shoal.PeerID]bool{}
 	for p, at := range x.damaged {
 		sick[p] = x.a.instant() < at.Add(10*x.a.cfg.Suspect)
+	}
+	for _, m := range x.mark.Conf.Members {
+		if x.a.fellows.another(m.Keeper) {
+			sick[m.Peer] = true
+		}
 	}
 	return func(p shoal.PeerID) bool { return sick[p] || x.a.lostForGood(f, p) }
 }
@@ -132,16 +142,17 @@ func (a *Agents) roster() string {
 type surveyor struct {
 	a    *Agents
 	seen string        // who was alive last
-	due  bool          // that has changed since it began
+	news uint64        // of fellows
+	due  bool          // one of them has changed since it began
 	at   group.Instant // when it began
 	next []byte        // where it goes on; nil: it is through
 }
 
 // turn goes on for a while, or a little longer.
 func (s *surveyor) turn(most time.Duration) {
-	look := sync.OnceValue(s.a.looker)  // as a rule there is nothing to look at
-	if r := s.a.roster(); r != s.seen { // directories first
-		s.seen, s.due = r, true
+	look := sync.OnceValue(s.a.looker)                                        // as a rule there is nothing to look at
+	if r, m := s.a.roster(), s.a.fellows.mark(); r != s.seen || m != s.news { // directories first
+		s.seen, s.news, s.due = r, m, true
 		for k := range s.a.directories() {
 			if b, ok, err := s.a.Table.Get(indexKey(k)); err == nil && ok && look().lacks(kept{k, b}) {
 				s.a.bestir(k)
@@ -219,8 +230,16 @@ func (l *looker) lacks(k kept) bool {
 		return false
 	}
 	c := mark.Conf
+	now := l.a.instant()
+	for _, m := range c.Members {
+		if m.Peer != l.a.Peers.Self() {
+			l.a.fellows.want(m.Peer, l.members[m.Peer] == shoal.Alive, now)
+		}
+	}
 	i := slices.IndexFunc(c.Members, func(m group.Member) bool {
-		return l.members[m.Peer] == shoal.Alive && m.Role != group.Learner
+		s, known := l.members[m.Peer]
+		here := s == shoal.Alive || !known && l.a.fellows.answers(m.Peer)
+		return here && m.Role != group.Learner && !l.a.fellows.another(m.Keeper)
 	})
 	if i < 0 || c.Members[i].Peer != l.a.Peers.Self() {
 		return false // another does it
@@ -238,7 +257,8 @@ func (l *looker) lacks(k kept) bool {
 	}
 	w := keepers.Lacks(c, g.Replicas, l.a.fitting(l.stay, g.Needs).free(c), func(p shoal.PeerID) bool {
 		s := l.members[p]
-		return s == longDown || s == shoal.Down || s == shoal.Left || s == shoal.Forgotten
+		return s == longDown || s == shoal.Down || s == shoal.Left || s == shoal.Forgotten ||
+			slices.ContainsFunc(c.Members, func(m group.Member) bool { return m.Peer == p && l.a.fellows.another(m.Keeper) })
 	})
 	return !w.None()
 }

@@ -40,23 +40,14 @@ func (a *Agents) storeOf(ctx context.Context, p shoal.PeerID) (string, error) {
 	if ok && time.Since(was.at) < saidLife {
 		return was.store, nil
 	}
-	ask, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	b, err := a.Peers.Ask(ask, p, "agents.keep", nil)
+	store, err := a.askStore(ctx, p)
 	if err != nil {
 		return "", err
 	}
-	var w willing
-	if err := wire.Unmarshal("answer to keep", b, &w); err != nil {
-		return "", err
-	}
-	if w.Store == "" {
-		return "", shoal.E(shoal.Invalid, "peer "+p.Short(), "it names no disk", "")
-	}
 	a.stores.mu.Lock()
 	defer a.stores.mu.Unlock()
-	a.stores.list[p] = said{w.Store, time.Now()}
-	return w.Store, nil
+	a.stores.list[p] = said{store, time.Now()}
+	return store, nil
 }
 
 func (s *stores) forget(p shoal.PeerID) {

@@ -26,7 +26,7 @@
 //	                                              one protocol under three names, so that the
 //	                                              connection counters tell the kinds apart
 //	         data.keep                            "keep these partitions"; answers as each is durable
-//	asks     data.held data.manifest data.release data.check
+//	asks     data.held data.manifest data.release data.check data.life
 package data
 
 import (
@@ -104,6 +104,7 @@ type Config struct {
 	RepairEvery  time.Duration // between looks at lost copies; default 20 s, jittered by a quarter
 	RepairAfter  time.Duration // a holder gone for so long is replaced; default 30 s
 	SurveyEvery  time.Duration // between full counts of the copies of a dataset; default 10 min
+	VisitEvery   time.Duration // between questions to a fellow holder whether it lives; default 45 s
 	Avoid        time.Duration // how long a peer that sent wrong bytes is avoided; default 5 min
 	CacheBytes   uint64        // cached graphs beyond so much are dropped, oldest first; default 8 GiB
 	CollectEvery time.Duration // between looks at the cache; default 10 min
@@ -125,6 +126,7 @@ func (c Config) withDefaults() Config {
 	def(&c.RepairEvery, 20*time.Second)
 	def(&c.RepairAfter, 30*time.Second)
 	def(&c.SurveyEvery, 10*time.Minute)
+	def(&c.VisitEvery, 45*time.Second)
 	def(&c.Avoid, 5*time.Minute)
 	def(&c.CollectEvery, 10*time.Minute)
 	def(&c.KeepExtra, time.Hour)
@@ -171,6 +173,8 @@ type Data struct {
 	dirty      atomic.Bool // blocks nobody needs were spared, as somebody used them
 	unheard    atomic.Bool // something is not announced yet
 	repair     repairState
+	store      string // the name of this node's disk
+	visits     visits
 	needs      match.Book
 }
 
@@ -194,6 +198,10 @@ func New(cfg Config, deps Deps) (*Data, error) {
 	if err := d.load(); err != nil {
 		return nil, shoal.Wrap(shoal.Corrupt, "open data", err)
 	}
+	var err error
+	if d.store, err = storeName(d.KV); err != nil {
+		return nil, shoal.Wrap(shoal.Internal, "open data", err)
+	}
 	for _, class := range []Class{Code, Content, Result} {
 		d.Peers.HandleStream(class.method(), d.serveFetch)
 	}
@@ -202,6 +210,7 @@ func New(cfg Config, deps Deps) (*Data, error) {
 	d.Peers.Handle("data.manifest", d.serveManifest)
 	d.Peers.Handle("data.release", d.serveRelease)
 	d.Peers.Handle("data.check", d.serveCheck)
+	d.Peers.Handle("data.life", d.serveLife)
 	return d, nil
 }
 

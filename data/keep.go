@@ -127,6 +127,7 @@ func (d *Data) serveKeep(ctx context.Context, from shoal.PeerID, req []byte, s s
 				fmt.Sprintf("%d bytes wanted, %d free", missing, free), "choose another peer")
 		}
 	}
+	defer func() { d.repair.brought.Add(k.moved.Load()) }()
 	return k.run(ctx)
 }
 

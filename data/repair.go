@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -21,6 +22,7 @@ type Stats struct {
 	Below    int            // copies of partitions that are missing
 	Lost     int            // partitions that nobody who can be reached keeps
 	Repaired uint64         // copies this node has had made since it started
+	Brought  uint64         // bytes that came here for copies that others, which put or repair, asked this node to keep
 	Avoided  []shoal.PeerID // peers that sent wrong bytes of late
 }
 
@@ -31,6 +33,8 @@ type repairState struct {
 	gone     map[shoal.PeerID]time.Time // since when a member has been away, as the table says
 	silent   map[shoal.PeerID]time.Time // since when a peer has not answered this room
 	repaired uint64
+
+	brought atomic.Uint64 // bytes that came for copies that others asked this node to keep
 }
 
 // count is who keeps which partitions of a dataset, as of some time. Nobody changes one that stands in
@@ -52,7 +56,7 @@ func (r *repairState) forget(c cid.Cid) {
 
 // Stats returns what the repair loop found in its last rounds.
 func (d *Data) Stats() Stats {
-	st := Stats{Avoided: d.avoided.list()}
+	st := Stats{Avoided: d.avoided.list(), Brought: d.repair.brought.Load()}
 	for _, s := range d.all() {
 		if s.kept() {
 			st.Datasets++
@@ -79,6 +83,7 @@ func (d *Data) RestoreWithin() time.Duration { return d.cfg.RepairAfter + d.cfg.
 // restore.
 func (d *Data) mend(ctx context.Context) {
 	d.watch()
+	d.visit(ctx)
 	for _, s := range d.all() {
 		if ctx.Err() != nil {
 			return

@@ -120,7 +120,7 @@ func (l *liar) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 func quick() Config {
 	return Config{
 		HeldTimeout: 300 * time.Millisecond, FindTimeout: time.Second, Stall: 2 * time.Second,
-		RepairEvery: 20 * time.Millisecond, RepairAfter: 50 * time.Millisecond, Window: 1 << 20,
+		RepairEvery: 20 * time.Millisecond, RepairAfter: 50 * time.Millisecond, VisitEvery: 20 * time.Millisecond, Window: 1 << 20,
 	}
 }
 
@@ -218,6 +218,8 @@ func (h *handover) Handle(method string, _ shoal.Handler) {
 			return p.now.Load().serveCheck(ctx, from, req)
 		case "data.release":
 			return p.now.Load().serveRelease(ctx, from, req)
+		case "data.life":
+			return p.now.Load().serveLife(ctx, from, req)
 		}
 		return nil, errors.New("unknown " + method)
 	})
@@ -266,6 +268,13 @@ func (p *peer) kill() {
 func (p *peer) revive() {
 	p.net.Start()
 	p.w.set(p.id, shoal.Alive)
+}
+
+// wipe opens the node anew with an empty disk.
+func (p *peer) wipe() {
+	p.close()
+	p.fs = vfs.NewMem()
+	p.open(quick())
 }
 
 // restart opens the node's directory anew.

@@ -40,6 +40,10 @@ func (d *DHT) Closest(ctx context.Context, key string) (l Lookup, err error) {
 	return l, shoal.Wrap(shoal.Unavailable, "look up", err)
 }
 
+// Announced returns how many bytes of messages this node has sent and got to tell others what it holds and is: announcements, its
+// record, and the lookups for them.
+func (d *DHT) Announced() uint64 { return d.sender.announced.Load() }
+
 // route is the tree of referrals of one lookup.
 type route struct {
 	mu    sync.Mutex

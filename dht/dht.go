@@ -151,7 +151,7 @@ func (r router) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, err
 	if d := r.d; d.cfg.Warm && time.Since(d.begun) < warmTime && d.kad.RoutingTable().Size() > 0 {
 		return d.kad.RoutingTable().NearestPeers(kb.ConvertKey(key), bucketSize), nil
 	}
-	peers, err := r.d.kad.GetClosestPeers(ctx, key)
+	peers, err := r.d.kad.GetClosestPeers(announcing(ctx), key)
 	if len(peers) == 0 && (err == nil || errors.Is(err, kb.ErrLookupFailure)) {
 		return []peer.ID{r.d.host.ID()}, nil
 	}

@@ -65,7 +65,7 @@ func (d *DHT) PutRecord(ctx context.Context, p shoal.PeerID, sealed []byte) erro
 		}
 		d.mu.Unlock()
 	}
-	err := d.kad.PutValue(ctx, key, sealed)
+	err := d.kad.PutValue(announcing(ctx), key, sealed)
 	switch {
 	case ctx.Err() != nil:
 		return shoal.Wrap(shoal.Canceled, what, ctx.Err())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
@@ -14,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shoal-fabric/shoal"
@@ -35,8 +37,27 @@ type sender struct {
 
 	missed func(p peer.ID) // told that p did not hear an announcement
 
+	announced atomic.Uint64 // bytes, see DHT.Announced
+
 	mu   sync.Mutex
 	idle map[peer.ID][]*line
+}
+
+// announcingKey marks a context in which lookups are made in order to announce something.
+type announcingKey struct{}
+
+func announcing(ctx context.Context) context.Context {
+	return context.WithValue(ctx, announcingKey{}, true)
+}
+
+// count adds messages to those of announcing, if they are.
+func (s *sender) count(ctx context.Context, ms ...*pb.Message) {
+	for _, m := range ms {
+		if m != nil && (ctx.Value(announcingKey{}) != nil || m.GetType() == pb.Message_ADD_PROVIDER || m.GetType() == pb.Message_PUT_VALUE) {
+			n := proto.Size(m)
+			s.announced.Add(uint64(n + protowire.SizeVarint(uint64(n))))
+		}
+	}
 }
 
 // line is a stream to a peer.
@@ -60,6 +81,7 @@ func (s *sender) SendRequest(ctx context.Context, p peer.ID, m *pb.Message) (*pb
 		}
 		return err
 	})
+	s.count(ctx, m, reply)
 	if err != nil {
 		t.hop(p, "fail", 0, err)
 		return nil, err
@@ -84,6 +106,7 @@ func (s *sender) SendMessage(ctx context.Context, p peer.ID, m *pb.Message) erro
 	if p == s.host.ID() {
 		return nil // a node alone announces to itself, see router
 	}
+	s.count(ctx, m)
 	err := s.exchange(ctx, p, func(l *line) error { return l.write(m) })
 	if err != nil && ctx.Err() == nil {
 		s.missed(p)
@@ -95,6 +118,7 @@ func (s *sender) SendMessage(ctx context.Context, p peer.ID, m *pb.Message) erro
 func (s *sender) sendAll(ctx context.Context, p peer.ID, ms []*pb.Message) error {
 	for len(ms) > 0 { // in portions that p can do in one step
 		n := min(len(ms), 256)
+		s.count(ctx, ms[:n]...)
 		err := s.exchange(ctx, p, func(l *line) error {
 			for _, m := range ms[:n] {
 				if err := l.write(m); err != nil {

@@ -160,5 +160,18 @@ func (b Backstage) Create(ctx context.Context, o agents.CreateOptions) (*agents.
 // Connections counts the peers that the node is connected to.
 func (b Backstage) Connections() int { return len(b.n.rooms.host.Connected()) }
 
+// Toll is what a node has spent since it started on keeping things as they should be.
+type Toll struct {
+	Repair   uint64 // bytes that came here for new copies of data
+	Announce uint64 // bytes of telling the DHT what it holds and is
+	Moves    uint64 // agents that moved away by themselves
+}
+
+// Toll returns what the node has spent.
+func (b Backstage) Toll() Toll {
+	r := b.n.rooms
+	return Toll{r.data.Stats().Brought, r.dht.Announced(), r.agents.Drawn()}
+}
+
 // Queued is how many tasks wait.
 func (b Backstage) Queued() int { return b.n.rooms.sched.Load().Queued }

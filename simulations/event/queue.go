@@ -14,7 +14,11 @@ type radix struct {
 	at      int    // of the first block of bucket 0: events before it are gone
 	buckets [64]list
 	free    *block
+	soon    func([]Event) // see Loop.Soon
 }
+
+// So many events of a bucket that is dealt out are shown to soon: the cache holds what they need, and fetching is worth it.
+const fewest, most = 12, 64
 
 // list is blocks of events, the first added first.
 type list struct{ first, last *block }
@@ -94,6 +98,9 @@ func (q *radix) deal(end Time) bool {
 	}
 	if last > end {
 		return false
+	}
+	if q.soon != nil && first.next == nil && first.n >= fewest && first.n <= most {
+		q.soon(first.e[:first.n])
 	}
 	q.last = last
 	q.full &^= 1 << i

@@ -5,24 +5,44 @@ package kad
 type Links struct {
 	low, high int
 	both      bool
-	n         []uint8  // by node: how many
-	peers     []uint32 // High for each node, the oldest first: a node, and above it the low bits of its life
-	life      []uint8  // by node: grows each time it goes down, which ends its connections
+	ends      []end      // by node
+	rows      [][]uint32 // rowsEach lists of High entries each, for those who have connections, in the order in which they had their first
+	used      uint32     // rows given out
+
+	// Advise is told of large arrays that are read all over, as they are made, for advice to the system; nil: nobody is.
+	Advise func(array any)
 }
 
-const nodeBits = 24 // of an entry
+// end is what there is of one node.
+type end struct {
+	row  uint32 // where its list is, plus one; 0: it has none
+	n    uint8  // connections noted
+	life uint8  // grows each time the node goes down, which ends its connections
+}
+
+const (
+	nodeBits = 24 // of an entry: a node, and above it the low bits of its life
+	rowBits  = 16
+	rowsEach = 1 << rowBits
+)
 
 // NewLinks returns the links of n nodes, less than 1<<24 of them, none open. both says whether those who are dialled
 // note the connection as well: it costs nothing but room in their lists, which at a million nodes nobody would find it in again.
 func NewLinks(n, low, high int, both bool) *Links {
-	return &Links{low: low, high: high, both: both, n: make([]uint8, n), peers: make([]uint32, n*high), life: make([]uint8, n)}
+	return &Links{low: low, high: high, both: both, ends: make([]end, n)}
+}
+
+// list returns the connections of a node, the oldest first, and room for High.
+func (l *Links) list(e *end) []uint32 {
+	row := e.row - 1
+	at := int(row&(rowsEach-1)) * l.high
+	return l.rows[row>>rowBits][at : at+int(e.n) : at+l.high]
 }
 
 // Open reports whether a has a connection to b.
 func (l *Links) Open(a, b uint32) bool {
-	want := b | uint32(l.life[b])<<nodeBits
-	at := int(a) * l.high
-	return contains(l.peers[at:at+int(l.n[a])], want)
+	e := &l.ends[a]
+	return e.n > 0 && contains(l.list(e), b|uint32(l.ends[b].life)<<nodeBits)
 }
 
 // Dial notes a connection from a to b.
@@ -34,20 +54,36 @@ func (l *Links) Dial(a, b uint32) {
 }
 
 func (l *Links) note(a, b uint32) {
-	at, n := int(a)*l.high, int(l.n[a])
-	list := l.peers[at : at+l.high]
-	if n == l.high {
-		n = copy(list, list[l.high-l.low:])
+	e := &l.ends[a]
+	if e.row == 0 {
+		if l.used&(rowsEach-1) == 0 {
+			l.grow()
+		}
+		l.used++
+		e.row = l.used
 	}
-	list[n] = b | uint32(l.life[b])<<nodeBits
-	l.n[a] = uint8(n + 1)
+	list := l.list(e)
+	if len(list) == l.high {
+		list = list[:copy(list, list[l.high-l.low:])]
+	}
+	list = append(list, b|uint32(l.ends[b].life)<<nodeBits)
+	e.n = uint8(len(list))
+}
+
+func (l *Links) grow() {
+	left := min(len(l.ends)-len(l.rows)*rowsEach, rowsEach)
+	l.rows = append(l.rows, make([]uint32, left*l.high))
+	if l.Advise != nil {
+		l.Advise(l.rows[len(l.rows)-1])
+	}
 }
 
 // Count returns how many connections a has noted.
-func (l *Links) Count(a uint32) int { return int(l.n[a]) }
+func (l *Links) Count(a uint32) int { return int(l.ends[a].n) }
 
 // Down ends all connections of a node.
 func (l *Links) Down(a uint32) {
-	l.n[a] = 0
-	l.life[a]++
+	e := &l.ends[a]
+	e.n = 0
+	e.life++
 }

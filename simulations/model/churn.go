@@ -13,10 +13,7 @@ type churn struct {
 	c    *city
 	dice *rand.Rand
 	turn event.Kind // a session or a downtime ends
-
-	away []bool   // by node: its session is over
-	held []uint8  // by node: faults that keep it down
-	life []uint16 // by node: of its sessions; those of an older one do not end any more
+	ups  int        // of soon: what is read has to go somewhere
 
 	all   *scenario.Fault // of kind churn, while it lasts: in place of the classes' figures
 	among *crowd          // whom it concerns
@@ -46,10 +43,9 @@ type slowed struct {
 
 func (c *city) buildChurn() error {
 	n := c.len()
-	h := &churn{
-		c: c, dice: c.loop.Rand("churn"), away: make([]bool, n), held: make([]uint8, n), life: make([]uint16, n),
-	}
+	h := &churn{c: c, dice: c.loop.Rand("churn")}
 	h.turn = c.loop.Handle(h.turned)
+	c.loop.Soon(h.soon)
 	c.churn, c.reach = h, h.reach
 	for i := range n {
 		h.begin(node(i))
@@ -73,26 +69,47 @@ func (h *churn) figures(n node) (session, downtime time.Duration) {
 // begin draws when a node's session, or its downtime, ends.
 func (h *churn) begin(n node) {
 	mean, down := h.figures(n)
-	if h.away[n] {
+	b := &h.c.bodies[n]
+	if b.away {
 		mean = max(down, 1)
 	}
 	if mean > 0 {
-		h.c.loop.Add(time.Duration(h.dice.ExpFloat64()*float64(mean)), h.turn, n, uint64(h.life[n]))
+		h.c.loop.Add(time.Duration(h.dice.ExpFloat64()*float64(mean)), h.turn, n, uint64(b.session))
 	}
 }
 
 func (h *churn) turned(e event.Event) {
 	n := e.Who
-	if uint16(e.Arg) != h.life[n] {
+	b := &h.c.bodies[n]
+	if uint16(e.Arg) != b.session {
 		return
 	}
-	h.away[n] = !h.away[n]
+	b.away = !b.away
 	h.settle(n)
 	h.begin(n)
 }
 
+// soon has the processor fetch what turns of nodes will look at.
+func (h *churn) soon(list []event.Event) {
+	var places [64]uint32
+	n := 0
+	for i := range list {
+		if e := &list[i]; e.Of == h.turn && n < len(places) {
+			places[n] = h.c.bodies[e.Who].place
+			if h.c.up[e.Who] {
+				h.ups++
+			}
+			n++
+		}
+	}
+	h.c.dht.soon(places[:n])
+}
+
 // settle brings a node up or takes it down as it should be.
-func (h *churn) settle(n node) { h.c.set(n, !h.away[n] && h.held[n] == 0) }
+func (h *churn) settle(n node) {
+	b := &h.c.bodies[n]
+	h.c.set(n, !b.away && b.held == 0)
+}
 
 // crowd is whom a fault concerns.
 func (h *churn) crowd(fault int) *crowd {
@@ -119,7 +136,7 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 	switch f.Kind {
 	case scenario.Kill, scenario.Wipe:
 		for _, n := range of.list {
-			h.held[n]++
+			c.bodies[n].held++
 			h.settle(n)
 			if f.Kind == scenario.Wipe {
 				c.wipe(n)
@@ -127,7 +144,7 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 		}
 		end(func() {
 			for _, n := range of.list {
-				h.held[n]--
+				c.bodies[n].held--
 				h.settle(n)
 			}
 		})
@@ -135,7 +152,7 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 		anew := func(all *scenario.Fault, among *crowd) {
 			h.all, h.among = all, among
 			for _, n := range of.list {
-				h.life[n]++
+				c.bodies[n].session++
 				h.begin(n)
 			}
 		}

@@ -28,7 +28,7 @@ func (k *agents) Up(n node) bool { return k.c.up[n] }
 func (k *agents) Life(n node) uint64 { return uint64(k.c.lives(n)) + 1 }
 
 // Born is when it started last.
-func (k *agents) Born(n node) time.Duration { return time.Duration(k.c.since[n]) }
+func (k *agents) Born(n node) time.Duration { return time.Duration(k.c.bodies[n].since) }
 
 // Way is how long a message takes, about.
 func (k *agents) Way(from, to node) time.Duration { return k.c.rtt(from, to) / 2 }

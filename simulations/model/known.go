@@ -112,7 +112,7 @@ func sameLoad(a, b shoal.Load) bool {
 
 // member is a node's record: that of its class.
 func (t *tasks) member(n node) shoal.Member {
-	m := t.classes[t.c.class[n]]
+	m := t.classes[t.c.bodies[n].class]
 	m.ID = peerID(n)
 	return m
 }

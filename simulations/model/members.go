@@ -96,7 +96,7 @@ func (m *members) conns(n int) float64 {
 	step, seen, sum := max(m.c.len()/64, 1), 0, 0
 	for x := 0; x < m.c.len(); x += step {
 		if m.c.up[x] {
-			sum += d.links.Count(d.placeOf[x])
+			sum += d.links.Count(d.place(node(x)))
 			seen++
 		}
 	}
@@ -135,7 +135,7 @@ func (m *members) count() {
 	for n, yes := range c.up {
 		if yes {
 			up++
-			item += m.items[c.class[n]]
+			item += m.items[c.bodies[n].class]
 		}
 	}
 	if up < 2 {
@@ -191,7 +191,7 @@ func (m *members) look(n node, t *telling, from event.Time) {
 		default: // what it would have said in its next beat is said now
 			b := beat(m.known(up), beatEvery, 60*beatEvery.Seconds())
 			since := (now - t.at).Seconds() / b
-			m.extras += (1 - (since - float64(int(since)))) * m.items[c.class[n]] * m.copies(up)
+			m.extras += (1 - (since - float64(int(since)))) * m.items[c.bodies[n].class] * m.copies(up)
 			t.at, t.load, t.pending = now, l, false
 			if l.Running+l.Queued > 0 {
 				t.pending = true

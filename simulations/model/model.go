@@ -67,6 +67,17 @@ func Run(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (*re
 // node is an index into the city's arrays.
 type node = uint32
 
+// body is what is looked at when a node goes or comes: side by side, as with a million nodes each look is a miss of the cache.
+type body struct {
+	since   event.Time // when it last went or came
+	place   uint32     // in the DHT's space
+	life    uint16     // how often it lost its power
+	session uint16     // churn's: turns that were drawn in an older one are void
+	held    uint8      // churn's: faults that keep it down
+	class   uint8      // index into s.Classes
+	away    bool       // churn's: its session is over
+}
+
 // city is one simulated cluster. One goroutine owns it. Its districts, one file each, keep their own state and name their
 // events when they are built; they meet here.
 type city struct {
@@ -78,12 +89,9 @@ type city struct {
 	tell *teller
 
 	up     []bool  // by node
-	class  []uint8 // by node: index into s.Classes
+	bodies []body  // by node
 	region []uint8 // by node: index into s.Regions
-
-	life  []uint16     // by node: how often it lost its power
-	since []event.Time // by node: when it last went or came
-	downs int          // nodes that are down
+	downs  int     // nodes that are down
 
 	links    *links
 	churn    *churn
@@ -151,8 +159,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 // settle puts nodes into classes and regions.
 func (c *city) settle() {
 	n := c.s.Nodes()
-	c.up, c.class, c.region = make([]bool, 0, n), make([]uint8, 0, n), make([]uint8, 0, n)
-	c.life, c.since = make([]uint16, n), make([]event.Time, n)
+	c.up, c.bodies, c.region = make([]bool, 0, n), make([]body, 0, n), make([]uint8, 0, n)
 	r := scenario.Dice(c.seed, "regions") // those of package world: the same nodes are in the same places
 	for i, cl := range c.s.Classes {
 		var here []uint8
@@ -174,14 +181,14 @@ func (c *city) settle() {
 					g++
 				}
 			}
-			c.up, c.class, c.region = append(c.up, true), append(c.class, uint8(i)), append(c.region, g)
+			c.up, c.bodies, c.region = append(c.up, true), append(c.bodies, body{class: uint8(i)}), append(c.region, g)
 		}
 	}
 }
 
 func (c *city) len() int { return len(c.up) }
 
-func (c *city) of(n node) *scenario.Class { return &c.s.Classes[c.class[n]] }
+func (c *city) of(n node) *scenario.Class { return &c.s.Classes[c.bodies[n].class] }
 
 // way returns how long a packet takes from a to b now.
 func (c *city) way(a, b node) time.Duration { return c.ways(a, b, 1) }
@@ -196,6 +203,11 @@ func (c *city) ways(a, b node, n int) time.Duration {
 	if len(c.churn.slow) > 0 {
 		one = time.Duration(float64(one) * c.churn.delay(a, b))
 	}
+	return c.between(x, y, one, n)
+}
+
+// between returns how long n packets take, one after the other, from a region to another where one takes so long.
+func (c *city) between(x, y uint8, one time.Duration, n int) time.Duration {
 	d := time.Duration(n) * one
 	if c.s.Jitter > 0 {
 		late := 0.0
@@ -219,25 +231,27 @@ func (c *city) set(n node, up bool) {
 	if c.up[n] == up {
 		return
 	}
-	c.up[n], c.since[n] = up, c.loop.Now()
+	b := &c.bodies[n]
+	c.up[n], b.since = up, c.loop.Now()
 	list := c.onDown
 	if up {
 		list = c.onUp
 		c.downs--
 	} else {
-		c.life[n]++
+		b.life++
 		c.downs++
 	}
+	c.dht.went(b.place, up)
 	for _, f := range list {
 		f(n)
 	}
 }
 
 // gone returns since when a node has been down, and whether it is.
-func (c *city) gone(n node) (since event.Time, down bool) { return c.since[n], !c.up[n] }
+func (c *city) gone(n node) (since event.Time, down bool) { return c.bodies[n].since, !c.up[n] }
 
 // lives tells one stay of a node from another: what was begun in an earlier one is gone.
-func (c *city) lives(n node) uint16 { return c.life[n] }
+func (c *city) lives(n node) uint16 { return c.bodies[n].life }
 
 // wipe takes a node's disk away.
 func (c *city) wipe(n node) {

@@ -308,7 +308,7 @@ func (t *task) decide() {
 func (t *task) facts(x *candidate, reach time.Duration, best float64) cost.Peer {
 	d, a, c, n := t.d, t.a, t.d.c, x.offer
 	id := peerID(x.n)
-	p := cost.Peer{ID: id, Self: x.n == a.n, HashMBs: t.d.classes[c.class[x.n]].Attributes.HashMBs}
+	p := cost.Peer{ID: id, Self: x.n == a.n, HashMBs: t.d.classes[c.bodies[x.n].class].Attributes.HashMBs}
 	fetched := a.rates.Fetches(id)
 	if p.Self {
 		p.Reach, p.Rate = reach, cmp.Or(fetched, best, d.usual(a.n))

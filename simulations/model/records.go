@@ -133,7 +133,7 @@ func (s *records) keeper(at uint64, list []word) func(p uint32) bool {
 				if !ever || since <= x.w.at {
 					return true
 				}
-				if by := x.w.by; s.d.c.up[by] && s.knows(s.d.placeOf[by], p, now) {
+				if by := x.w.by; s.d.c.up[by] && s.knows(s.d.place(by), p, now) {
 					return true // it was told anew when it came back
 				}
 			}
@@ -261,7 +261,7 @@ func (s *records) sweep() {
 		if !ok {
 			return
 		}
-		cost += s.d.cost(s.d.s.Find(s.d.placeOf[from], s.dice.Uint64(), now, nil), kad.SizeAsk)
+		cost += s.d.cost(s.d.s.Find(s.d.place(from), s.dice.Uint64(), now, nil), kad.SizeAsk)
 	}
 	all := cost*uint64(lookups)/uint64(n) + uint64(puts)*kad.K*kad.SizeAnnounce
 	for _, k := range c.s.Classes {

@@ -69,7 +69,7 @@ func (d *dht) upkeep() {
 
 // refresh refreshes the table of one node and returns what that costs in bytes.
 func (d *dht) refresh(x node, dice *rand.Rand, buckets bool) (cost uint64) {
-	me := d.placeOf[x]
+	me := d.place(x)
 	id := d.space.ID(me)
 	cost = d.cost(d.s.Find(me, id, d.c.now(), nil), kad.SizeAsk+12) // the key is an id of 38 bytes
 	if buckets {

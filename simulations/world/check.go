@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -137,9 +138,56 @@ func (b *book) count(upSince func(machine int) time.Time) (due, done int) {
 	return due, done
 }
 
+// calmTime is how long all must have been mended before everything has to be in order again.
+const calmTime = 3 * time.Minute
+
+// afterwards looks, at the end of a time in which nothing went wrong, whether agents are as they should be: each answers, and has as
+// many keepers as were wanted, or as there are nodes for.
+func (w *world) afterwards(ctx context.Context) {
+	if w.s.Settle < calmTime {
+		return
+	}
+	var all sync.WaitGroup
+	for _, a := range w.agents {
+		all.Go(func() {
+			n := w.anyUp(nil)
+			if n == nil {
+				return
+			}
+			ctx, cancel := context.WithTimeout(ctx, askTime)
+			defer cancel()
+			want := w.s.Agents[a.family].Replicas
+			if up := len(w.machines); want > up {
+				want = up
+			}
+			_, err := n.CallAgent(ctx, a.key, shoal.CallRequest{Method: "get", Request: "afterwards"})
+			show, bad := n.ShowAgent(ctx, a.key)
+			switch {
+			case ctx.Err() == context.Canceled:
+			case err != nil:
+				w.breach("agent %s does not answer at the end: %v", a.name, err)
+			case bad != nil:
+				w.breach("agent %s is not shown at the end: %v", a.name, bad)
+			case len(show.Keepers) < want-1+want%2:
+				w.breach("agent %s has %d keepers at the end, not %d", a.name, len(show.Keepers), want)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// breach notes what must not be.
+func (w *world) breach(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.broken) < 20 {
+		w.broken = append(w.broken, fmt.Sprintf(format, args...))
+	}
+}
+
 // checks returns what judges the histories.
 func (w *world) checks() func() []string {
-	var bad []string
+	bad := w.broken
 	for _, c := range w.topics {
 		c.book.mu.Lock()
 		for _, s := range c.book.broken {

@@ -57,6 +57,7 @@ func (w *world) play(ctx context.Context) {
 	calm()
 	w.sleep(ctx, time.Until(w.zero.Add(total)))
 	w.tally.end(w)
+	w.afterwards(ctx)
 }
 
 // ask sends the requests of a load, each when it is due.
@@ -343,6 +344,7 @@ func (w *world) started(_ *machine, n *node.Node) {
 }
 
 func (w *world) stopped(_ *machine, n *node.Node) {
+	w.tally.gone(n)
 	w.mu.Lock()
 	l := w.lives[n]
 	delete(w.lives, n)

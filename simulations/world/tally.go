@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoal-fabric/shoal/node"
 	"github.com/shoal-fabric/shoal/simulations/memnet"
 	"github.com/shoal-fabric/shoal/simulations/report"
 )
@@ -30,6 +31,9 @@ type tally struct {
 	late                  samples
 	queued, queues        float64
 	gpuTime               time.Duration
+
+	tolls map[*node.Node]node.Toll // of nodes that are up, when the load began; others had none
+	spent node.Toll                // by those that are gone, since
 
 	calledOf map[string]uint64 // bytes of calls since the load began, by method
 
@@ -151,6 +155,12 @@ func (t *tally) begin(w *world) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.base, t.atZero, t.calledOf = w.net.Bytes(), w.net.Stats(), map[string]uint64{}
+	t.tolls = map[*node.Node]node.Toll{}
+	for _, m := range w.machines {
+		if n := m.live.Load(); n != nil {
+			t.tolls[n] = n.Backstage().Toll()
+		}
+	}
 }
 
 // frames is about what the two frames of a call have besides the method and the bodies: see rpc/frame.go.
@@ -167,7 +177,34 @@ func (t *tally) called(method string, bytes int) {
 
 func (t *tally) over(*world) { t.loadEnd = time.Now() }
 
-func (t *tally) end(w *world) { t.bytes, t.ended = w.net.Bytes(), time.Now() }
+func (t *tally) end(w *world) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range w.machines {
+		if n := m.live.Load(); n != nil {
+			t.spend(n)
+		}
+	}
+	t.bytes, t.ended = w.net.Bytes(), time.Now()
+}
+
+// gone notes that a node is.
+func (t *tally) gone(n *node.Node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tolls != nil && t.ended.IsZero() {
+		t.spend(n)
+		delete(t.tolls, n)
+	}
+}
+
+// spend adds what a node has spent since the load began, or since it started. The caller holds mu.
+func (t *tally) spend(n *node.Node) {
+	now, was := n.Backstage().Toll(), t.tolls[n]
+	t.spent.Repair += now.Repair - was.Repair
+	t.spent.Announce += now.Announce - was.Announce
+	t.spent.Moves += now.Moves - was.Moves
+}
 
 // look samples the queues.
 func (t *tally) look(w *world) {
@@ -239,6 +276,15 @@ func (w *world) report(cut bool) *report.Run {
 	if n := len(t.calls.v) + t.callFailed; n > 0 {
 		f["calls"], f["call_failed"] = float64(n), float64(t.callFailed)/float64(n)
 		ms("call", t.calls, 0.5, 0.99)
+	}
+	if len(w.agents) > 0 {
+		f["agent_moves"] = float64(t.spent.Moves)
+	}
+	if len(w.data) > 0 {
+		f["repair_bytes"] = float64(t.spent.Repair)
+	}
+	if r.Simulated > 0 {
+		f["announce_bytes_per_node_hour"] = float64(t.spent.Announce) / float64(r.Nodes) / r.Simulated * 3600
 	}
 	if len(w.topics) > 0 {
 		due, done := 0, 0

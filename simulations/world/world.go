@@ -31,6 +31,8 @@ type Options struct {
 	Log      *slog.Logger // of the nodes; nil: discard
 	Stop     *atomic.Bool // set from outside: it ends early, with what there is; nil: it cannot be
 	Dir      string       // for scratch files of tasks; "": a temporary folder
+
+	told func(note string) // tests read, at the end, what failed and why
 }
 
 // Progress is how far a world is.
@@ -79,11 +81,12 @@ type world struct {
 	history nemesis.History // of agents
 	clients atomic.Int64    // of the history
 
-	ends  sync.WaitGroup // of nodes that are gone
-	mu    sync.Mutex
-	dices map[string]*rand.Rand
-	lives map[*node.Node]*nodeLife
-	notes []string
+	ends   sync.WaitGroup // of nodes that are gone
+	mu     sync.Mutex
+	dices  map[string]*rand.Rand
+	lives  map[*node.Node]*nodeLife
+	notes  []string
+	broken []string // what must not be, beside what the histories show
 }
 
 // Run carries a scenario out, in the synctest bubble that it is called in, and returns what was found. ctx must be of that
@@ -132,6 +135,11 @@ func carry(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (r
 	w.play(ctx)
 	cut := ctx.Err() != nil
 	r, check = w.report(cut), w.checks()
+	if w.o.told != nil {
+		for _, n := range w.notes {
+			w.o.told(n)
+		}
+	}
 	return r, check, nil
 }
 

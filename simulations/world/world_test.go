@@ -57,6 +57,9 @@ func simulate(t *testing.T, s *scenario.Scenario, o Options) (r *report.Run) {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	begun := time.Now()
+	if testing.Verbose() {
+		o.told = func(note string) { t.Log(note) }
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var err error
 		if r, err = Run(t.Context(), s, 1, o); err != nil {
