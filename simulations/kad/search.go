@@ -2,6 +2,7 @@ package kad
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -138,13 +139,12 @@ func (s *Searcher) hear(depth uint8) {
 		if n == most && v.dist >= peers[n-1].dist {
 			continue
 		}
-		low, high := 0, n
-		for low < high {
-			if m := (low + high) >> 1; peers[m].dist < v.dist {
-				low = m + 1
-			} else {
-				high = m
-			}
+		low := 0
+		for left := n; left > 0; { // without branches, which nobody could predict: less is 1 or 0
+			half := (left + 1) >> 1
+			_, less := bits.Sub64(peers[low+half-1].dist, v.dist, 0)
+			low += half * int(less)
+			left -= half
 		}
 		if low < n && peers[low].dist == v.dist {
 			continue

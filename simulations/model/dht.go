@@ -79,7 +79,9 @@ func (c *city) buildDHT() error {
 	d.links = kad.NewLinks(n, lowPeers, highPeers, n < manyNodes)
 	d.space.Memory(large)
 	d.links.Advise = large
-	d.s = &kad.Searcher{Space: d.space, Tables: kad.NewImplied(d.space), Links: d.links, Net: d, Handshake: handshake, Greet: greet}
+	tables := kad.NewImplied(d.space)
+	tables.Advise(large)
+	d.s = &kad.Searcher{Space: d.space, Tables: tables, Links: d.links, Net: d, Handshake: handshake, Greet: greet}
 	d.dice = c.loop.Rand("mesh")
 	for p := range d.nodeAt {
 		d.mesh(uint32(p))
