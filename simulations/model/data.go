@@ -26,8 +26,7 @@ type data struct {
 	demands map[uint64]*demand
 	caches  map[node]*cache
 	flights map[uint64][]func(uint64, bool)
-	puts    map[node][]int // sets, by the node that put them; nil: not asked for yet
-	looking map[node]bool  // that went down and are missed by others by now, or will be
+	looking map[node]bool // that went down and are missed by others by now, or will be
 
 	repaired uint64 // bytes
 }

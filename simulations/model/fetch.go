@@ -98,7 +98,7 @@ func (d *data) bring(to node, from []node, bytes uint64, kind *uint64, look func
 			begun := time.Duration(c.loop.Now()) + wait
 			c.links.net.Send(n, to, part, wait, most, func(moved uint64, all bool) {
 				c.tasks.measured(to, n, moved, time.Duration(c.loop.Now())-begun)
-				*kind += moved
+				*kind += moved + uint64(trips)*stream("data.fetch") // the inner nodes come by a stream of their own
 				total += moved
 				short += part - moved
 				if open--; open > 0 || c.lives(to) != life {

@@ -56,6 +56,11 @@ func (c *city) says(what, kind string) *uint64 {
 	return &c.said[what].bytes
 }
 
+// stream is what the two ends of a stream of the room rpc say at its begin: that they speak multistream-select, and the protocol.
+func stream(method string) uint64 {
+	return 2 * uint64(len("\x13/multistream/1.0.0\n")+len("x"+fabricName+"/stream/"+method+"/1\n"))
+}
+
 // ended notes a request of whatever kind, asked for at a time, that was answered or never will be. Those whose asker has
 // gone, and those that are under way at the end, do not count.
 func (l *links) ended(at event.Time, answered bool) {

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// measure is what a node knows of the rate of the link to another: the room rpc measures what large streams carry, in either
-// direction, at both ends.
+// measure is what a node knows of the rate of the link to another: the room rpc measures what large streams bring.
 type measure struct {
 	rate   float64 // bytes a second
 	probed bool    // by a probe only
@@ -24,8 +23,8 @@ func (c *city) synced(n node) time.Duration {
 	return time.Duration(float64(c.of(n).Sync) * c.machines.factor(slowDisk, n))
 }
 
-// links returns what a node knows of its links. When it is asked for the first time, that is what the datasets told that it put, or was
-// given to keep: all copies leave the node that put them at once, and share its link.
+// links returns what a node knows of its links. When it is asked for the first time, that is what it measured when it was given
+// datasets to keep: all copies leave the node that put them at once, and share its link.
 func (t *tasks) links(n node) map[node]measure {
 	known := t.rates[n]
 	if known != nil {
@@ -37,11 +36,6 @@ func (t *tasks) links(n node) map[node]measure {
 	known = map[node]measure{}
 	t.rates[n] = known
 	d := t.c.data
-	for _, s := range d.putBy(n) {
-		for to, rate := range d.spreadRates(&d.sets[s]) {
-			known[to] = measure{rate: rate}
-		}
-	}
 	for _, part := range d.by[n] {
 		s := d.of(part)
 		if from := d.putter(s); from != n {
@@ -56,24 +50,23 @@ func (t *tasks) links(n node) map[node]measure {
 // rate is what a node knows of the rate of the link to another; 0: nothing.
 func (t *tasks) rate(a, b node) float64 { return t.links(a)[b].rate }
 
-// measured takes in how long bytes took between two nodes.
-func (t *tasks) measured(a, b node, bytes uint64, took time.Duration) {
+// measured takes in how long bytes took to a node from another. The other is told nothing: who fetches resets the stream in the
+// end (data/source.go), and what a receiver has measured goes back only when it is closed.
+func (t *tasks) measured(to, from node, bytes uint64, took time.Duration) {
 	if bytes < rateBytes || took <= 0 {
 		return
 	}
 	rate := float64(bytes) / took.Seconds()
-	for _, p := range [][2]node{{a, b}, {b, a}} {
-		known := t.links(p[0])
-		m := known[p[1]]
-		for range max(1, min(bytes/leafBytes, 64)) { // each leaf is a run of its own
-			if m.rate == 0 || m.probed {
-				m = measure{rate: rate}
-			} else {
-				m.rate += rateShare * (rate - m.rate)
-			}
+	known := t.links(to)
+	m := known[from]
+	for range max(1, min(bytes/leafBytes, 64)) { // each leaf is a run of its own
+		if m.rate == 0 || m.probed {
+			m = measure{rate: rate}
+		} else {
+			m.rate += rateShare * (rate - m.rate)
 		}
-		known[p[1]] = m
 	}
+	known[from] = m
 }
 
 // probed takes in what a probe found, if nothing better is known.
@@ -101,18 +94,6 @@ func (t *tasks) usual(n node) float64 {
 // putter is the node that put a dataset: any.
 func (d *data) putter(s *set) node {
 	return node(d.c.hashed("putter", uint64(s.first)) % uint64(d.c.len()))
-}
-
-// putBy lists the datasets that a node put.
-func (d *data) putBy(n node) []int {
-	if d.puts == nil {
-		d.puts = map[node][]int{}
-		for i := range d.sets {
-			p := d.putter(&d.sets[i])
-			d.puts[p] = append(d.puts[p], i)
-		}
-	}
-	return d.puts[n]
 }
 
 // spreadRates is at what rates the holders of a dataset got it from the node that put it. Partitions that are too small to

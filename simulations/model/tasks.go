@@ -205,7 +205,7 @@ func (t *task) send(n node, chosen cost.Choice, open int) {
 	}
 	e.line = l
 	leave := func() {
-		*c.links.runs += runAsk
+		*c.links.runs += runAsk + stream("task.run")
 		t.d.errands[n] = append(t.d.errands[n], e)
 		c.loop.After(c.dial(a.n, n)+c.way(a.n, n), e.arrive)
 		if patience > 0 {

@@ -80,14 +80,14 @@ func TestOneTaskToTheMillisecond(t *testing.T) {
 	r := simulate(t, s, 1, cost.ShipCode)
 	// The request goes there, the module comes in one piece, a MiB at 125 MB/s; the outcome comes back, the result is fetched, and pinned.
 	near(t, "code to data", r.Figures["makespan_s"]*1e3, synced+placed+rtt/2+rtt+mib/125e6*1e3+synced+compiled+run+synced+rtt/2+2*rtt+1024/125e6*1e3+synced+rtt, 1e-6)
-	if r.Bytes[report.ByData] != 0 || r.Bytes[report.ByCode] != mib || r.Figures["locality"] != 1 || r.Bytes[report.ByResults] != 1024 {
+	if r.Bytes[report.ByData] != 0 || r.Bytes[report.ByCode] != mib+stream("data.fetch") || r.Figures["locality"] != 1 || r.Bytes[report.ByResults] != 1024+2*stream("data.fetch") {
 		t.Errorf("%v %v", r.Bytes, r.Figures)
 	}
 
 	r = simulate(t, s, 1, cost.ShipData)
 	// Inner nodes, then 64 MiB; nothing comes back.
 	near(t, "data to code", r.Figures["makespan_s"]*1e3, synced+placed+2*rtt+64*mib/125e6*1e3+synced+compiled+run+synced, 1e-6)
-	if r.Bytes[report.ByData] != 64*mib || r.Bytes[report.ByCode] != 0 || r.Figures["locality"] != 0 || r.Figures["moved_bytes"] != 64*mib {
+	if r.Bytes[report.ByData] != 64*mib+2*stream("data.fetch") || r.Bytes[report.ByCode] != 0 || r.Figures["locality"] != 0 || r.Figures["moved_bytes"] != 64*mib {
 		t.Errorf("%v %v", r.Bytes, r.Figures)
 	}
 
