@@ -22,14 +22,16 @@ type Tables interface {
 // the tables in which it was.
 type Implied struct {
 	s    *Space
-	lost [2]map[uint64]struct{} // owner and contact, asked in vain lately or the while before
-	some []uint64               // by owner: bits of the contacts that are in lost, by their last bits; 0 as a rule
-	turn time.Duration          // when lost was last turned
+	lost losses        // asked in vain lately or the while before
+	turn time.Duration // when lost was last turned
 }
+
+// Advise has f told of large arrays, as Links.Advise is.
+func (t *Implied) Advise(f func(array any)) { t.lost.advise = f }
 
 // NewImplied returns the implied tables of a space.
 func NewImplied(s *Space) *Implied {
-	return &Implied{s: s, lost: [2]map[uint64]struct{}{{}, {}}, some: make([]uint64, s.Len())}
+	return &Implied{s: s, lost: newLosses(s.Len())}
 }
 
 // Met implements Tables: the tables are full.
@@ -41,14 +43,10 @@ const lostFor = 2 * Refresh
 // Lost implements Tables.
 func (t *Implied) Lost(a, b uint32, now time.Duration) {
 	if now-t.turn >= lostFor {
-		t.lost[0], t.lost[1], t.turn = map[uint64]struct{}{}, t.lost[0], now
-		clear(t.some)
-		for k := range t.lost[1] {
-			t.some[k>>32] |= 1 << (k & 63)
-		}
+		t.lost.forget()
+		t.turn = now
 	}
-	t.lost[0][uint64(a)<<32|uint64(b)] = struct{}{}
-	t.some[a] |= 1 << (b & 63)
+	t.lost.add(a, b)
 }
 
 // shows reports whether v, if its owner ever had it, is still in the table of owner.
@@ -56,16 +54,7 @@ func (t *Implied) shows(owner, v uint32, now time.Duration) bool {
 	if t.s.Up(v) {
 		return true
 	}
-	if t.some[owner]>>(v&63)&1 == 1 {
-		k := uint64(owner)<<32 | uint64(v)
-		if _, gone := t.lost[0][k]; gone {
-			return false
-		}
-		if _, gone := t.lost[1][k]; gone {
-			return false
-		}
-	}
-	return !t.s.evicted(owner, v, now)
+	return !t.lost.has(owner, v) && !t.s.evicted(owner, v, now)
 }
 
 // Closest implements Tables.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -65,6 +66,28 @@ func TestLookups(t *testing.T) {
 	t.Logf("%v %v events, %v", f, r.Events, r.Bytes)
 }
 
+// TestExactness: nodes behind NAT are not what lookups look for, and are no reason to miss what is. Nodes to which a dial takes
+// longer than a step are passed over.
+func TestExactness(t *testing.T) {
+	exact := func(way time.Duration) float64 {
+		s := town(300, func(s *scenario.Scenario) {
+			s.Latency[0][1], s.Latency[1][0] = way, way
+			s.Load = s.Load[:1]
+			behind := s.Classes[0]
+			behind.Name, behind.Count, behind.NAT = "behind", 150, true
+			s.Classes = append(s.Classes, behind)
+		})
+		return run(t, s, 1, Options{}).Figures["lookup_exact"]
+	}
+	if x := exact(20 * time.Millisecond); x < 0.99 {
+		t.Errorf("with a third behind NAT %v of the lookups found the closest", x)
+	}
+	far := kad.Step/(2*(handshake+1)) + time.Millisecond // one way
+	if x := exact(far); x > 0.8 {
+		t.Errorf("%v of the lookups found the closest, though half of the nodes are too far to be dialled in a step", x)
+	}
+}
+
 // bare is a run's JSON without what the machine's speed is in.
 func bare(t *testing.T, r *report.Run) string {
 	t.Helper()
@@ -107,13 +130,6 @@ func TestTraceHash(t *testing.T) {
 	note("longer ways", run(t, town(200, func(s *scenario.Scenario) { s.Latency[0][1] += time.Microsecond }), 1, Options{}))
 	note("other load", run(t, town(200, func(s *scenario.Scenario) { s.Load[0].Rate = 1.01 }), 1, Options{}))
 	// Tasks: a figure that scheduler/cost adds up changes where they go.
-	jobs := func(gas float64) *scenario.Scenario {
-		return town(50, func(s *scenario.Scenario) {
-			s.Duration = 2 * time.Minute
-			s.Data = []scenario.Dataset{{Name: "d", Count: 5, Bytes: 1 << 20, Partition: 1 << 20, Replicas: 2}}
-			s.Load = []scenario.Load{{Ask: scenario.Task, Rate: 1, Work: scenario.Work{Code: 1 << 18, Modules: 2, Gas: gas, Result: 1024, Deadline: time.Minute}}}
-		})
-	}
 	note("tasks", run(t, jobs(1e9), 1, Options{}))
 	note("tasks that take a little more", run(t, jobs(1.0001e9), 1, Options{}))
 	note("tasks whose data is shipped", run(t, jobs(1e9), 1, Options{Policy: cost.ShipData}))

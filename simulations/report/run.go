@@ -115,7 +115,7 @@ var Names = []Figure{
 	{"lookup_messages_mean", "", "requests sent in a lookup", "worse"},
 	{"lookup_ms_p50", "ms", "time of a lookup, median", "worse"},
 	{"lookup_ms_p99", "ms", "time of a lookup, 99th percentile", "worse"},
-	{"lookup_exact", "", "part of the lookups that found the closest node that is up", "better"},
+	{"lookup_exact", "", "part of the lookups that found the closest node that is up, of those that are not behind NAT", "better"},
 	{"find_ms_p50", "ms", "time until the first holder of a partition was known, median", "worse"},
 	{"find_found", "", "part of the searches that found a holder that is up", "better"},
 	{"gpu_ms_p50", "ms", "time until a node with a GPU was known, median", "worse"},

@@ -1,0 +1,49 @@
+package kad
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestLossesTwin holds losses against two maps, one of which is dropped at each turn.
+func TestLossesTwin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLosses(3)
+		l.turn = 250 // turns come round
+		now, before := map[[2]uint32]bool{}, map[[2]uint32]bool{}
+		for range rapid.IntRange(1, 400).Draw(t, "steps") {
+			a, b := rapid.Uint32Range(0, 2).Draw(t, "owner"), rapid.Uint32Range(0, 60).Draw(t, "contact")
+			switch rapid.IntRange(0, 20).Draw(t, "what") {
+			case 0:
+				l.forget()
+				now, before = map[[2]uint32]bool{}, now
+			default:
+				l.add(a, b)
+				now[[2]uint32{a, b}] = true
+			}
+			for a := range uint32(3) {
+				for b := range uint32(61) {
+					k := [2]uint32{a, b}
+					if got, want := l.has(a, b), now[k] || before[k]; got != want {
+						t.Fatalf("of %d, %d: %v", a, b, got)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestLossesUseTheirRoomAgain: after many turns there are as many pieces as two of them need.
+func TestLossesUseTheirRoomAgain(t *testing.T) {
+	l := newLosses(1)
+	for turn := range uint32(600) { // turns come round
+		for b := range uint32(30) {
+			l.add(0, turn*30%60+b)
+		}
+		l.forget()
+	}
+	if l.used > 5 {
+		t.Errorf("%d pieces", l.used)
+	}
+}
