@@ -8,10 +8,10 @@ import (
 )
 
 // An hour in which everybody comes and goes: no partition is lost, agents' calls are linearizable, what a durable topic took is
-// delivered; and once all is calm replicas are as many as they should be and every agent answers. -long: with the hundred
-// nodes of the scenario; -nodes: with as many.
+// delivered; and once all is calm replicas are as many as they should be and every agent answers. It is a dozen nodes, as many as two
+// processors carry in a minute and a half; -long: the hundred of the scenario; -nodes: as many as that.
 func TestChurn(t *testing.T) {
-	nodes := 8
+	nodes := 12
 	if *long {
 		nodes = 100
 	}
