@@ -36,6 +36,9 @@ func (t *tasks) links(n node) map[node]measure {
 	}
 	known = map[node]measure{}
 	t.rates[n] = known
+	if t.c.lives(n) > 0 {
+		return known // it has forgotten what was before
+	}
 	d := t.c.data
 	for _, s := range d.putBy(n) {
 		for to, rate := range d.spreadRates(&d.sets[s]) {
