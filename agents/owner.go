@@ -33,6 +33,15 @@ func (a *Agents) FoundOwner(root ed25519.PrivateKey, owner shoal.PeerID) error {
 	return a.Directory.Provide(a.ctx, key, ownerPlace(g.Fabric, owner))
 }
 
+// LearnOwner takes over what another node of this process knows of an owner.
+func (a *Agents) LearnOwner(from *Agents, owner shoal.PeerID) error {
+	sealed, ok, err := from.Table.Get(ownerKey(owner))
+	if err != nil || !ok {
+		return err
+	}
+	return a.Table.Commit(true, shoal.Write{Key: ownerKey(owner), Value: sealed})
+}
+
 // ownerPlace is the key under which the keepers of an owner's directory are found in the DHT.
 func ownerPlace(fabric string, owner shoal.PeerID) shoal.Key {
 	return shoal.DataKey(shoal.BlockCID([]byte("directory of " + string(owner) + " in " + fabric)))

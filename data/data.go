@@ -104,6 +104,7 @@ type Config struct {
 	RepairEvery  time.Duration // between looks at lost copies; default 20 s, jittered by a quarter
 	RepairAfter  time.Duration // a holder gone for so long is replaced; default 30 s
 	SurveyEvery  time.Duration // between full counts of the copies of a dataset; default 10 min
+	LookEvery    time.Duration // between questions to the directory for holders, while copies are missing; default 2 min
 	VisitEvery   time.Duration // between questions to a fellow holder whether it lives; default 45 s
 	Avoid        time.Duration // how long a peer that sent wrong bytes is avoided; default 5 min
 	CacheBytes   uint64        // cached graphs beyond so much are dropped, oldest first; default 8 GiB
@@ -126,6 +127,7 @@ func (c Config) withDefaults() Config {
 	def(&c.RepairEvery, 20*time.Second)
 	def(&c.RepairAfter, 30*time.Second)
 	def(&c.SurveyEvery, 10*time.Minute)
+	def(&c.LookEvery, 2*time.Minute)
 	def(&c.VisitEvery, 45*time.Second)
 	def(&c.Avoid, 5*time.Minute)
 	def(&c.CollectEvery, 10*time.Minute)

@@ -41,6 +41,7 @@ type repairState struct {
 // repairState.counts: it is read without the lock.
 type count struct {
 	at     time.Time
+	looked time.Time // when the directory was last asked for more holders
 	kept   []map[shoal.PeerID]bool
 	extra  []map[shoal.PeerID]bool // who has a copy beyond those: it is not counted, and made one of them first
 	unsure bool                    // somebody who may keep some was silent, and not for long
@@ -147,19 +148,19 @@ func (d *Data) mendOne(ctx context.Context, s *dataset) error {
 	if c != nil && c.below == 0 && !c.unsure && time.Since(c.at) <= d.cfg.SurveyEvery && !d.lostSome(c) {
 		return nil
 	}
-	c, released := d.recount(ctx, s, c)
+	look := c == nil || time.Since(c.looked) > d.cfg.SurveyEvery || c.below > 0 && time.Since(c.looked) > d.cfg.LookEvery
+	old := c
+	c, released := d.recount(ctx, s, old, look)
+	mine := d.toMend(s, c)
+	if len(mine) > 0 && !look && !c.unsure { // there may be copies that this node does not know of
+		c, released = d.recount(ctx, s, old, true)
+		mine = d.toMend(s, c)
+	}
 	if released > s.Put {
 		return d.release(ctx, s.m.Root, released) // this node was away when that was said
 	}
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	mine := map[int]bool{}
-	for _, i := range s.held() {
-		at := slices.Collect(maps.Keys(c.kept[i]))
-		if len(at) > 0 && len(at) < s.m.Replicas && slices.Min(at) == d.Peers.Self() {
-			mine[i] = true
-		}
 	}
 	var err error
 	if len(mine) > 0 && s.m.Replicas > 1 && !c.unsure {
@@ -191,6 +192,18 @@ func (d *Data) mendOne(ctx context.Context, s *dataset) error {
 	return err
 }
 
+// toMend are the partitions that lack copies, and of whose holders this node is the first.
+func (d *Data) toMend(s *dataset, c *count) map[int]bool {
+	mine := map[int]bool{}
+	for _, i := range s.held() {
+		at := slices.Collect(maps.Keys(c.kept[i]))
+		if len(at) > 0 && len(at) < s.m.Replicas && slices.Min(at) == d.Peers.Self() {
+			mine[i] = true
+		}
+	}
+	return mine
+}
+
 // lostSome reports whether a holder that was counted has gone.
 func (d *Data) lostSome(c *count) bool {
 	for _, at := range c.kept {
@@ -204,16 +217,22 @@ func (d *Data) lostSome(c *count) bool {
 }
 
 // recount asks all holders of a dataset what they keep. One that does not answer counts as before,
-// until it has been gone for long. released is when a holder heard that the dataset was released.
-func (d *Data) recount(ctx context.Context, s *dataset, old *count) (c *count, released int64) {
+// until it has been gone for long. released is when a holder heard that the dataset was released. look: the directory is asked for
+// holders that are not known here.
+func (d *Data) recount(ctx context.Context, s *dataset, old *count, look bool) (c *count, released int64) {
 	c = &count{at: time.Now(), kept: nobody(len(s.m.Partitions)), extra: nobody(len(s.m.Partitions))}
 	before := map[shoal.PeerID]bool{}
+	if look {
+		c.looked = c.at
+	} else if old != nil {
+		c.looked = old.looked
+	}
 	if old != nil {
 		for _, at := range old.kept {
 			maps.Copy(before, at)
 		}
 	}
-	silent := d.survey(ctx, s.m.Root, func(h holding) {
+	silent := d.askAll(ctx, s.m.Root, func(h holding) {
 		d.repair.heard(h.peer, true)
 		released = max(released, h.gone)
 		for _, i := range h.kept {
@@ -226,7 +245,7 @@ func (d *Data) recount(ctx context.Context, s *dataset, old *count) (c *count, r
 				c.extra[i][h.peer] = true
 			}
 		}
-	}, slices.Collect(maps.Keys(before))...)
+	}, look, slices.Collect(maps.Keys(before))...)
 	for _, p := range silent {
 		d.repair.heard(p, false)
 		if d.repair.isGone(p, d.cfg.RepairAfter) {
@@ -267,7 +286,7 @@ func (d *Data) Drain(ctx context.Context, progress func(Progress)) error {
 		d.repair.mu.Lock()
 		old := d.repair.counts[s.m.Root]
 		d.repair.mu.Unlock()
-		c, _ := d.recount(ctx, s, old)
+		c, _ := d.recount(ctx, s, old, true)
 		if err := ctx.Err(); err != nil {
 			return shoal.Wrap(shoal.Canceled, "drain", err)
 		}

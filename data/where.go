@@ -174,6 +174,13 @@ func (d *Data) ask(ctx context.Context, p shoal.PeerID, c cid.Cid) (holding, err
 func (d *Data) survey(
 	ctx context.Context, c cid.Cid, f func(h holding), also ...shoal.PeerID,
 ) (silent []shoal.PeerID) {
+	return d.askAll(ctx, c, f, true, also...)
+}
+
+// askAll is survey, with the directory or without: a lookup asks many for what is known here, as a rule.
+func (d *Data) askAll(
+	ctx context.Context, c cid.Cid, f func(h holding), look bool, also ...shoal.PeerID,
+) (silent []shoal.PeerID) {
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
@@ -199,6 +206,10 @@ func (d *Data) survey(
 	ask(d.Peers.Self())
 	for _, p := range append(d.hints(c), also...) {
 		ask(p)
+	}
+	if !look {
+		wg.Wait()
+		return silent
 	}
 	find, cancel := context.WithTimeout(ctx, d.cfg.FindTimeout)
 	defer cancel()

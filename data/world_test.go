@@ -120,7 +120,7 @@ func (l *liar) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 func quick() Config {
 	return Config{
 		HeldTimeout: 300 * time.Millisecond, FindTimeout: time.Second, Stall: 2 * time.Second,
-		RepairEvery: 20 * time.Millisecond, RepairAfter: 50 * time.Millisecond, VisitEvery: 20 * time.Millisecond, Window: 1 << 20,
+		RepairEvery: 20 * time.Millisecond, RepairAfter: 50 * time.Millisecond, VisitEvery: 20 * time.Millisecond, LookEvery: 40 * time.Millisecond, Window: 1 << 20,
 	}
 }
 

@@ -84,7 +84,11 @@ func (d *DHT) Fill(peers map[shoal.PeerID][]string) {
 		d.host.Peerstore().AddAddrs(id, known, fillTime)
 		if _, err := d.kad.RoutingTable().TryAddPeer(id, true, false); err != nil {
 			d.cfg.Log.Debug("dht: no room in the table", "peer", p, "error", err)
+			continue
 		}
+		d.mu.Lock()
+		d.candidate(id).told = time.Now() // as it is of one who has been there for long
+		d.mu.Unlock()
 	}
 }
 

@@ -33,6 +33,9 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	root, err := r.members.RootKey()
 	switch {
 	case shoal.KindOf(err) == shoal.NotFound || shoal.KindOf(err) == shoal.Refused:
+		if by := n.cfg.stage().By; by != nil && n.start == Joined { // as whoever is joined over the network learns it
+			return r.agents.LearnOwner(by.rooms.agents, r.members.Root())
+		}
 		return nil // the founder's directory serves
 	case err != nil:
 		return err

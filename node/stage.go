@@ -138,6 +138,11 @@ func (b Backstage) Keys() []shoal.Key {
 	return expr.MemberKeys(&self)
 }
 
+// Connect makes a connection to a member.
+func (b Backstage) Connect(ctx context.Context, p shoal.PeerID, addresses []string) error {
+	return b.n.rooms.host.Connect(ctx, p, addresses)
+}
+
 // Note keeps that peers announced a key.
 func (b Backstage) Note(key shoal.Key, peers map[shoal.PeerID][]string) error {
 	return b.n.rooms.dht.Note(key, peers)

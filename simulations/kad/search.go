@@ -1,6 +1,7 @@
 package kad
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 	"time"
@@ -25,6 +26,8 @@ type Searcher struct {
 	Greet int
 	// First has lookups end once somebody has what is sought.
 	First bool
+	// Alpha and Beta are those of a kad-dht that is set up otherwise than package dht does; 0: as there.
+	Alpha, Beta int
 
 	silent silences
 	peers  []peer   // heard of, nearest first
@@ -157,12 +160,12 @@ func (s *Searcher) hear(depth uint8) {
 
 // run asks until the closest have answered or nobody is left, and returns when that is.
 func (s *Searcher) run() (at time.Duration) {
-	flying := 0
+	flying, alpha := 0, cmp.Or(s.Alpha, Alpha)
 	for {
 		if s.done() || s.First && s.r.HeardIn >= 0 {
 			return at
 		}
-		for i := 0; i < len(s.peers) && flying < Alpha; i++ {
+		for i := 0; i < len(s.peers) && flying < alpha; i++ {
 			if p := &s.peers[i]; p.state == heard {
 				p.state = waiting
 				s.wait = append(s.wait, s.send(p.place, p.dist, p.depth, at))
@@ -185,7 +188,7 @@ func (s *Searcher) run() (at time.Duration) {
 
 // done reports whether the lookup ends: the Beta closest that are not dead have answered, or all there are.
 func (s *Searcher) done() bool {
-	left := Beta
+	left := cmp.Or(s.Beta, Beta)
 	for i := range s.peers {
 		switch s.peers[i].state {
 		case queried:

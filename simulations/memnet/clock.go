@@ -5,18 +5,15 @@ import "time"
 // clock fires what is due. A timer that runs a function is enough: no goroutine waits. Net.mu guards it.
 type clock struct {
 	began time.Time
-	timer *time.Timer
-	wake  int64 // when the timer fires; never: it does not
-	heap  []due // the earliest first; of the same time, in the order in which they came
+	wakes []int64 // when timers fire, the next one last
+	busy  bool    // turn sees what is put in meanwhile
+	heap  []due   // the earliest first; of the same time, in the order in which they came
 	count uint64
 	fired uint64
 }
 
-// Times are nanoseconds since began.
-const never = 1<<63 - 1
-
 type due struct {
-	at   int64
+	at   int64 // nanoseconds since began
 	turn uint64
 	what firer
 }
@@ -26,7 +23,7 @@ type firer interface{ fire(n *Net, now int64) }
 
 func (a due) before(b due) bool { return a.at < b.at || a.at == b.at && a.turn < b.turn }
 
-func (c *clock) init() { c.began, c.wake = time.Now(), never }
+func (c *clock) init() { c.began = time.Now() }
 
 func (c *clock) now() int64 { return int64(time.Since(c.began)) }
 
@@ -35,19 +32,18 @@ func (n *Net) at(t int64, what firer) {
 	c := &n.clock
 	c.count++
 	c.push(due{t, c.count, what})
-	if t < c.wake {
+	if !c.busy {
 		n.arm(t)
 	}
 }
 
+// arm has turn called at t, unless it is earlier. There is a timer for each wake: resetting one that has not fired has the
+// runtime look through all timers of the process, or bubble.
 func (n *Net) arm(t int64) {
 	c := &n.clock
-	c.wake = t
-	d := max(0, time.Duration(t-c.now()))
-	if c.timer == nil {
-		c.timer = time.AfterFunc(d, n.turn)
-	} else {
-		c.timer.Reset(d)
+	if k := len(c.wakes); k == 0 || t < c.wakes[k-1] {
+		c.wakes = append(c.wakes, t)
+		time.AfterFunc(max(0, time.Duration(t-c.now())), n.turn)
 	}
 }
 
@@ -56,13 +52,14 @@ func (n *Net) turn() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := &n.clock
-	c.wake = -1 // what is put in meanwhile is seen below
+	c.wakes = c.wakes[:len(c.wakes)-1]
+	c.busy = true
 	for now := c.now(); len(c.heap) > 0 && c.heap[0].at <= now; {
 		d := c.pop()
 		c.fired++
 		d.what.fire(n, d.at)
 	}
-	c.wake = never
+	c.busy = false
 	if len(c.heap) > 0 {
 		n.arm(c.heap[0].at)
 	}

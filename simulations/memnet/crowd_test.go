@@ -59,7 +59,7 @@ func TestCrowd(t *testing.T) {
 		t.Logf("%-10s wall %6.2fs, virtual %8v, %6d goroutines, %5d MB, %+v", what, (real() - begin).Seconds(),
 			time.Since(since).Round(time.Millisecond), runtime.NumGoroutine(), resident(), n.Stats())
 	}
-	watch := NewWatch(20*time.Second, os.Stderr)
+	watch := NewWatch(WatchConfig{Patience: 20 * time.Second, Stuck: func(_ time.Duration, who string) { t.Log(who) }})
 	defer watch.Stop()
 	synctest.Test(t, func(t *testing.T) {
 		defer watch.Pulse()()

@@ -2,7 +2,6 @@ package memnet
 
 import (
 	"fmt"
-	"io"
 	"regexp"
 	"runtime"
 	"slices"
@@ -16,19 +15,31 @@ import (
 // In a bubble time moves when every goroutine waits for what only the bubble can bring. One that waits for a sync.Mutex
 // whose holder sleeps, or for the machine, keeps it from moving, and nothing says so.
 type Watch struct {
-	patience time.Duration
-	out      io.Writer
-	now      atomic.Int64 // of the bubble
-	stop     chan struct{}
-	done     chan struct{}
-	stuck    atomic.Int64
+	cfg   WatchConfig
+	now   atomic.Int64 // of the bubble
+	stop  chan struct{}
+	done  chan struct{}
+	stuck atomic.Int64
 }
 
-// NewWatch starts to watch: after patience of the machine's time without virtual progress it writes to out who keeps time
-// from moving, and again each time as much has passed. The caller stops it, outside of the bubble. out is written to
-// by another goroutine.
-func NewWatch(patience time.Duration, out io.Writer) *Watch {
-	w := &Watch{patience: patience, out: out, stop: make(chan struct{}), done: make(chan struct{})}
+// WatchConfig says when time stands still. All of it is in the machine's time.
+type WatchConfig struct {
+	Patience time.Duration // without progress; and without work, if Work is given
+	// Work returns the processor time that the process has used, 0 if it does not know: then it may be at work. A process that works may only be slow: it has until Most.
+	// nil: work does not count.
+	Work func() time.Duration
+	Most time.Duration
+	// Stuck is told for how long time has stood still, and who keeps it: the stacks, see Stacks. It is told again each time as
+	// long has passed. It is called by the watch's goroutine.
+	Stuck func(since time.Duration, who string)
+}
+
+// leastWork of the processor's time between two looks is work; the runtime's own is less.
+const leastWork = 100 * time.Millisecond
+
+// NewWatch starts to watch. The caller stops it, outside of the bubble.
+func NewWatch(cfg WatchConfig) *Watch {
+	w := &Watch{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -39,8 +50,8 @@ func (w *Watch) Stop() {
 	<-w.done
 }
 
-// Stuck says how often it has written.
-func (w *Watch) Stuck() int { return int(w.stuck.Load()) }
+// Fired says how often it has told.
+func (w *Watch) Fired() int { return int(w.stuck.Load()) }
 
 // Pulse says that time moves: once now and then each second of the bubble's, until end is called. It is called inside.
 func (w *Watch) Pulse() (end func()) {
@@ -67,28 +78,37 @@ func (w *Watch) Pulse() (end func()) {
 
 func (w *Watch) run() {
 	defer close(w.done)
-	tick := time.NewTicker(max(w.patience/20, time.Millisecond))
+	tick := time.NewTicker(min(max(w.cfg.Patience/20, time.Millisecond), time.Second))
 	defer tick.Stop()
-	last, since := int64(0), time.Now()
+	last, since, idle := int64(0), time.Now(), time.Now()
+	used := w.used()
 	for {
 		select {
 		case <-w.stop:
 			return
 		case <-tick.C:
 		}
+		if u := w.used(); u-used >= leastWork || u == 0 && w.cfg.Work != nil {
+			idle, used = time.Now(), u
+		}
 		if now := w.now.Load(); now != last || now == 0 {
-			last, since = now, time.Now()
+			last, since, idle = now, time.Now(), time.Now()
 			continue
 		}
-		if time.Since(since) < w.patience {
+		if time.Since(idle) < w.cfg.Patience && (w.cfg.Work == nil || time.Since(since) < w.cfg.Most) {
 			continue
 		}
-		fmt.Fprintf(w.out, "virtual time has stood still at %v for %v\n",
-			time.Unix(0, last).UTC(), time.Since(since).Round(time.Millisecond))
-		_, _ = io.WriteString(w.out, Stacks())
+		w.cfg.Stuck(time.Since(since), Stacks())
 		w.stuck.Add(1)
-		since = time.Now()
+		since, idle = time.Now(), time.Now()
 	}
+}
+
+func (w *Watch) used() time.Duration {
+	if w.cfg.Work == nil {
+		return 0
+	}
+	return w.cfg.Work()
 }
 
 var (

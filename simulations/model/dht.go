@@ -26,6 +26,7 @@ type dht struct {
 	lookups, asked, exact                     uint64
 	finds, found, gpus, gpusFound             uint64
 	bytes                                     *uint64
+	sizePeer                                  int // of what an answer says of a peer
 	announceBytes                             uint64
 
 	records records
@@ -55,7 +56,7 @@ func (c *city) buildDHT() error {
 	if clients == n {
 		clients = 0 // they would find nobody; in production such a fabric is a fault of its owner
 	}
-	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.says("kad", report.ByDHT)}
+	d := &dht{c: c, space: kad.NewSpace(n-clients, clients, c.seed), bytes: c.says("kad", report.ByDHT), sizePeer: kad.SizePeer}
 	c.dht = d
 	large(c.bodies)
 	// Ids say nothing about classes: nodes are dealt out over the places.
@@ -188,7 +189,7 @@ func (d *dht) search(from node, key uint64, ask int, has func(place uint32) bool
 // cost is the bytes of a lookup.
 func (d *dht) cost(r *kad.Result, ask int) uint64 {
 	named := max(min(kad.K, d.c.len()-2), 0)
-	return uint64(r.Asked*ask + r.Answered*(kad.SizeAnswer+1+named*kad.SizePeer) + r.Dials*kad.SizeStream(fabricName))
+	return uint64(r.Asked*ask + r.Answered*(kad.SizeAnswer+1+named*d.sizePeer) + r.Dials*kad.SizeStream(fabricName))
 }
 
 // lookup looks for the nodes closest to a random key.

@@ -60,13 +60,6 @@ func (c *city) buildMembers() error {
 	return nil
 }
 
-func meshOf(table bool) int {
-	if table {
-		return mesh
-	}
-	return meshAlone
-}
-
 // itemSize is the bytes of the record of a node in a push: those of a real one.
 func itemSize(s *scenario.Scenario, cl *scenario.Class) int {
 	a := cl.Attributes()
@@ -94,12 +87,35 @@ func beat(n float64, every time.Duration, most float64) float64 {
 	return min(max(every.Seconds(), n*every.Seconds()/100), most)
 }
 
+// conns is how many connections a node has, on average: those that members keep up, and those of the DHT besides.
+func (m *members) conns(n int) float64 {
+	d, least := m.c.dht, float64(min(n-1, meshOf(m.c.s.Table)))
+	if m.c.len() >= manyNodes { // those are not noted at both ends
+		return least
+	}
+	step, seen, sum := max(m.c.len()/64, 1), 0, 0
+	for x := 0; x < m.c.len(); x += step {
+		if m.c.up[x] {
+			sum += d.links.Count(d.place(node(x)))
+			seen++
+		}
+	}
+	return min(max(least, float64(sum)/float64(max(seen, 1))), float64(n-1))
+}
+
+func meshOf(table bool) int {
+	if table {
+		return mesh
+	}
+	return meshAlone
+}
+
 // known is how many members a node knows.
 func (m *members) known(n int) float64 {
 	if m.c.s.Table {
 		return float64(n)
 	}
-	return float64(min(n-1, meshOf(m.c.s.Table)) + 1)
+	return m.conns(n) + 1
 }
 
 // copies is how often a record crosses a link.
@@ -107,7 +123,7 @@ func (m *members) copies(n int) float64 {
 	if m.c.s.Table {
 		return 3 * float64(n) // it reaches everybody once, and is sent twice more to those who know it already: a rumour ends then
 	}
-	return float64(min(n-1, meshOf(m.c.s.Table))) // each peer in contact gets it from its owner
+	return m.conns(n) // each peer in contact gets it from its owner
 }
 
 // count adds up what all nodes have said since the last time, as if all were idle, and the records of those that were not.
@@ -125,7 +141,7 @@ func (m *members) count() {
 	if up < 2 {
 		return
 	}
-	conns := float64(min(up-1, meshOf(c.s.Table)))
+	conns := m.conns(up)
 	// In each round, those who were silent for longer than the hush, so at most each in every second one.
 	asks := min(conns/2, max(fanOut, min(mostProbed, (conns+2)/3)))
 	rate := asks*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()

@@ -20,6 +20,8 @@ type Options struct {
 	Policy cost.Policy
 	// Progress is told now and then how far the run is, from the goroutine that runs it; nil: nobody is.
 	Progress func(Progress)
+
+	wrong func(c *city) // sets something of the model otherwise than it is, for tests
 }
 
 // Progress is how far a run is.
@@ -34,6 +36,9 @@ func Run(ctx context.Context, s *scenario.Scenario, seed uint64, o Options) (*re
 	c, err := newCity(s, seed, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.wrong != nil {
+		o.wrong(c)
 	}
 	begun := time.Now()
 	end := event.At(s.Duration + s.Settle)
@@ -155,7 +160,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 func (c *city) settle() {
 	n := c.s.Nodes()
 	c.up, c.bodies, c.region = make([]bool, 0, n), make([]body, 0, n), make([]uint8, 0, n)
-	r := c.loop.Rand("regions")
+	r := scenario.Dice(c.seed, "regions") // those of package world: the same nodes are in the same places
 	for i, cl := range c.s.Classes {
 		var here []uint8
 		for j, g := range c.s.Regions {

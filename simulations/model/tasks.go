@@ -163,6 +163,9 @@ func (a *asker) upload(c *city, mod uint32) time.Duration {
 	if was {
 		return 0
 	}
+	if x := c.machines.of(a.n); x.has(mod) == nil { // others may count on it
+		x.mods = append(x.mods, module{id: mod})
+	}
 	return c.synced(a.n)
 }
 

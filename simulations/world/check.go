@@ -22,7 +22,7 @@ type book struct {
 
 type message struct {
 	at      time.Time
-	to      map[int]bool // listeners that were there when it was published: whether they heard it
+	to      map[int]bool // listeners to whom it is due: whether they heard it
 	taken   bool         // its publisher was told that it is published
 	refused bool
 }
@@ -35,7 +35,11 @@ type listener struct {
 
 func newBook(durable bool) *book { return &book{durable: durable, list: map[int]*listener{}} }
 
-func (b *book) listener(machine int) { b.list[machine] = &listener{} }
+func (b *book) listener(machine int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list[machine] = &listener{}
+}
 
 func (b *book) hears(machine int, yes bool) {
 	b.mu.Lock()
@@ -49,13 +53,14 @@ func (b *book) gap(machine int) {
 	b.list[machine].gaps++
 }
 
-// body makes the next message, of about n bytes, that is due to whoever listens now.
+// body makes the next message, of about n bytes, that is due to whoever listens now, and if it is durable to whoever did and will go
+// on where it stopped.
 func (b *book) body(n uint64) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := &message{at: time.Now(), to: map[int]bool{}}
 	for i, l := range b.list {
-		if l.hearing {
+		if l.hearing || b.durable && l.offset > 0 {
 			m.to[i] = false
 		}
 	}

@@ -2,7 +2,6 @@ package world
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,9 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +18,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
+	"github.com/shoal-fabric/shoal/simulations/memnet"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -163,8 +161,6 @@ type child struct {
 	out  *json.Encoder
 	at   Progress // the last, of which now may not have been told
 	news bool
-
-	pulse atomic.Int64 // virtual time
 }
 
 func (c *child) say(r reply) {
@@ -177,30 +173,18 @@ func (c *child) say(r reply) {
 func (c *child) run(t *testing.T, q request) {
 	begun, over := time.Now(), make(chan struct{})
 	go c.tell(over)
-	go c.watch(over)
+	w := memnet.NewWatch(memnet.WatchConfig{Patience: stuckTime, Work: busy, Most: hungTime, Stuck: c.stuck})
+	defer w.Stop()
 	var r *report.Run
 	var check func() []string
 	var err error
 	synctest.Test(t, func(t *testing.T) {
-		beat := time.NewTicker(time.Second)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for {
-				select {
-				case at := <-beat.C:
-					c.pulse.Store(at.UnixNano())
-				case <-t.Context().Done():
-					return
-				}
-			}
-		}()
+		defer w.Pulse()()
 		r, check, err = carry(t.Context(), q.Scenario, q.Seed, Options{Policy: q.Policy, Stop: c.stop, Progress: func(p Progress) {
 			c.mu.Lock()
 			c.at, c.news = p, true
 			c.mu.Unlock()
 		}})
-		beat.Stop()
 	})
 	close(over)
 	if err != nil {
@@ -238,45 +222,11 @@ func (c *child) tell(over chan struct{}) {
 	}
 }
 
-// watch ends the process when virtual time stands still: with every goroutine waiting it does so for ever, and nothing says so.
-func (c *child) watch(over chan struct{}) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	was, since, idle, work := int64(0), time.Now(), time.Now(), busy()
-	for {
-		select {
-		case <-tick.C:
-		case <-over:
-			return
-		}
-		if w := busy(); w-work > 100*time.Millisecond || w == 0 {
-			idle, work = time.Now(), w
-		}
-		if now := c.pulse.Load(); now != was {
-			was, since = now, time.Now()
-			idle = since
-		}
-		if time.Since(idle) < stuckTime && time.Since(since) < hungTime {
-			continue
-		}
-		b := make([]byte, 64<<20)
-		b = b[:runtime.Stack(b, true)]
-		fmt.Fprintf(os.Stderr, "virtual time stands still for %v. Who keeps it:\n\n", time.Since(since).Round(time.Second))
-		_, _ = os.Stderr.Write(keepers(b))
-		c.say(reply{Kind: shoal.Internal, Error: fmt.Sprintf("virtual time stood still for %v; a goroutine waits for what is outside of the bubble, or for a lock whose holder sleeps:\n%s",
-			time.Since(since).Round(time.Second), keepers(b))})
-		os.Exit(3)
-	}
-}
-
-// keepers are the goroutines of a bubble that do not wait for each other.
-func keepers(stacks []byte) []byte {
-	var out []byte
-	for _, g := range bytes.Split(stacks, []byte("\n\n")) {
-		head, _, _ := strings.Cut(string(g), "\n")
-		if strings.Contains(head, "synctest bubble") && !strings.Contains(head, "(durable)") && len(out) < 32<<10 {
-			out = append(append(out, g...), "\n\n"...)
-		}
-	}
-	return out
+// stuck ends the process, as virtual time stands still: with every goroutine waiting it does so for ever, and nothing says so.
+func (c *child) stuck(since time.Duration, who string) {
+	who = who[:min(len(who), 32<<10)] // those who keep it come first
+	fmt.Fprintf(os.Stderr, "virtual time stands still for %v. Who keeps it:\n\n%s", since.Round(time.Second), who)
+	c.say(reply{Kind: shoal.Internal, Error: fmt.Sprintf("virtual time stood still for %v; a goroutine waits for what is outside of the bubble, or for a lock whose holder sleeps:\n%s",
+		since.Round(time.Second), who)})
+	os.Exit(3)
 }

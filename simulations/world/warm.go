@@ -1,9 +1,12 @@
 package world
 
 import (
+	"context"
 	"crypto/sha256"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -31,6 +34,26 @@ func (w *world) fill() {
 		}
 		m.live.Load().Backstage().Fill(peers)
 	}
+}
+
+// acquaint connects each node to some others, drawn among all, as one that has been around for a while is: so many that with
+// those who drew it there is about the mesh that members keep up without a table.
+func (w *world) acquaint(ctx context.Context) {
+	const draws = 12
+	dice := scenario.Dice(w.seed, "acquaintances")
+	var all sync.WaitGroup
+	for _, m := range w.machines {
+		own := rand.New(rand.NewPCG(dice.Uint64(), 0))
+		all.Go(func() {
+			n := m.live.Load().Backstage()
+			for range draws {
+				if o := w.machines[own.IntN(len(w.machines))]; o != m && !o.class.NAT {
+					_ = n.Connect(ctx, o.id, []string{o.listen}) // one more or less
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // announce has the nodes closest to each key know who announced it, as all are.

@@ -240,6 +240,7 @@ func (w *world) build(ctx context.Context) error {
 	if err := w.announce(); err != nil {
 		return err
 	}
+	w.acquaint(ctx)
 	w.sleep(ctx, warming)
 	return ctx.Err()
 }
