@@ -5,10 +5,11 @@ package kad
 // used again.
 type losses struct {
 	owners []owner
-	chunks [][]uint32 // of pieces
-	used   uint32     // pieces given out
-	turn   uint8      // grows with each turn; what is noted in one is remembered until the end of the next
-	advise func(any)  // see Links.Advise
+	chunks [][]uint32       // of pieces
+	used   uint32           // pieces given out
+	turn   uint8            // grows with each turn; what is noted in one is remembered until the end of the next
+	rest   map[uint64]uint8 // of owners that have mostPieces: owner and contact, and the turn
+	advise func(any)        // see Links.Advise
 }
 
 type owner struct {
@@ -22,9 +23,13 @@ type piece [16]uint32
 const (
 	pieceEnd  = len(piece{}) - 1
 	chunkBits = 16 // of pieces in a chunk
+	// So many pieces are looked through; what more an owner has lost, who looks up a lot, is in a map.
+	mostPieces = 4
 )
 
-func newLosses(n int) losses { return losses{owners: make([]owner, n), turn: 1} }
+func newLosses(n int) losses {
+	return losses{owners: make([]owner, n), rest: map[uint64]uint8{}, turn: 1}
+}
 
 // piece returns one by its number plus one.
 func (l *losses) piece(i uint32) *piece {
@@ -41,7 +46,8 @@ func (l *losses) has(a, b uint32) bool {
 	if o.some>>(b&63)&1 == 0 {
 		return false
 	}
-	for i := o.list; i != 0; {
+	pieces := 0
+	for i := o.list; i != 0; pieces++ {
 		p := l.piece(i)
 		for _, e := range p[:pieceEnd] {
 			if e&(1<<nodeBits-1) == b+1 && l.fresh(e) {
@@ -50,6 +56,10 @@ func (l *losses) has(a, b uint32) bool {
 		}
 		i = p[pieceEnd]
 	}
+	if pieces == mostPieces {
+		turn, ok := l.rest[uint64(a)<<32|uint64(b)]
+		return ok && l.turn-turn <= 1
+	}
 	return false
 }
 
@@ -57,7 +67,8 @@ func (l *losses) add(a, b uint32) {
 	o := &l.owners[a]
 	o.some |= 1 << (b & 63)
 	var room *uint32
-	for i := o.list; i != 0; {
+	pieces := 0
+	for i := o.list; i != 0; pieces++ {
 		p := l.piece(i)
 		for k := range p[:pieceEnd] {
 			switch e := &p[k]; {
@@ -69,6 +80,10 @@ func (l *losses) add(a, b uint32) {
 			}
 		}
 		i = p[pieceEnd]
+	}
+	if room == nil && pieces == mostPieces {
+		l.rest[uint64(a)<<32|uint64(b)] = l.turn
+		return
 	}
 	if room == nil {
 		if l.used&(1<<chunkBits-1) == 0 {
@@ -104,6 +119,13 @@ func (l *losses) forget() {
 				}
 			}
 			i = p[pieceEnd]
+		}
+	}
+	for k, turn := range l.rest { // nothing depends on the order
+		if l.turn-turn <= 1 {
+			l.owners[k>>32].some |= 1 << (k & 63)
+		} else {
+			delete(l.rest, k)
 		}
 	}
 }

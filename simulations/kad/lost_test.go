@@ -13,7 +13,7 @@ func TestLossesTwin(t *testing.T) {
 		l.turn = 250 // turns come round
 		now, before := map[[2]uint32]bool{}, map[[2]uint32]bool{}
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
-			a, b := rapid.Uint32Range(0, 2).Draw(t, "owner"), rapid.Uint32Range(0, 60).Draw(t, "contact")
+			a, b := rapid.Uint32Range(0, 2).Draw(t, "owner"), rapid.Uint32Range(0, 150).Draw(t, "contact")
 			switch rapid.IntRange(0, 20).Draw(t, "what") {
 			case 0:
 				l.forget()
@@ -23,7 +23,7 @@ func TestLossesTwin(t *testing.T) {
 				now[[2]uint32{a, b}] = true
 			}
 			for a := range uint32(3) {
-				for b := range uint32(61) {
+				for b := range uint32(151) {
 					k := [2]uint32{a, b}
 					if got, want := l.has(a, b), now[k] || before[k]; got != want {
 						t.Fatalf("of %d, %d: %v", a, b, got)

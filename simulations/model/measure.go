@@ -35,6 +35,9 @@ func (t *tasks) links(n node) map[node]measure {
 	}
 	known = map[node]measure{}
 	t.rates[n] = known
+	if t.c.lives(n) > 0 {
+		return known // it has forgotten what was before
+	}
 	d := t.c.data
 	for _, part := range d.by[n] {
 		s := d.of(part)

@@ -305,7 +305,7 @@ func (t *task) drop() {
 
 // down: a node has lost its power. What it asked for is nobody's any more; those who have something there miss it in time.
 func (d *tasks) down(n node) {
-	d.rates[n] = map[node]measure{} // it forgets what it measured, also before the begin
+	delete(d.rates, n) // it forgets what it measured
 	for _, e := range slices.Clone(d.errands[n]) {
 		if e.t.a.n != n {
 			// The last sign of life, of which there are three in that time, came a while ago.
