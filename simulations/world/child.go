@@ -26,7 +26,8 @@ import (
 // Verb is the first argument of a process that calls Main.
 const Verb = "simulate-world"
 
-// request is the line that a child reads. When its input ends after that, it ends early with what there is.
+// request is the line that a child reads. When its input ends after that, it ends early with what there is, within stopTime: nobody may be
+// left to end it.
 type request struct {
 	Scenario *scenario.Scenario `json:"scenario"`
 	Seed     uint64             `json:"seed"`
@@ -158,6 +159,8 @@ func Main() {
 	go func() {
 		_, _ = io.Copy(io.Discard, in)
 		c.stop.Store(true)
+		time.Sleep(stopTime)
+		os.Exit(4)
 	}()
 	testing.Main(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "world", F: func(t *testing.T) { c.run(t, q) }}}, nil, nil)
 }
