@@ -81,7 +81,7 @@ func Start(ctx context.Context, command func(ctx context.Context, args ...string
 	switch {
 	case last.Run != nil:
 		return last.Run, nil
-	case last.Error != "" && ctx.Err() != nil: // before there was a cluster
+	case ctx.Err() != nil: // before there was a cluster, or it was ended before it could tell
 		return &report.Run{
 			Storey: report.World, Policy: policy, Seed: seed, Nodes: s.Nodes(), Figures: map[string]float64{}, Bytes: map[string]uint64{}, Cut: true,
 		}, nil
