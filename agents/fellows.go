@@ -67,12 +67,12 @@ func (f *fellows) another(k group.Keeper) bool {
 	return x != nil && x.store != "" && x.store != k.Store
 }
 
-// silent lists the peers that have been for so long.
-func (f *fellows) silent(now group.Instant, for_ time.Duration) (list []shoal.PeerID) {
+// silent lists the peers that have been so for longer than span.
+func (f *fellows) silent(now group.Instant, span time.Duration) (list []shoal.PeerID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for p, x := range f.list {
-		if x.silent > 0 && now > x.silent.Add(for_) {
+		if x.silent > 0 && now > x.silent.Add(span) {
 			list = append(list, p)
 		}
 	}

@@ -150,7 +150,8 @@ type surveyor struct {
 
 // turn goes on for a while, or a little longer.
 func (s *surveyor) turn(most time.Duration) {
-	look := sync.OnceValue(s.a.looker)                                        // as a rule there is nothing to look at
+	look := sync.OnceValue(s.a.looker) // as a rule there is nothing to look at
+
 	if r, m := s.a.roster(), s.a.fellows.mark(); r != s.seen || m != s.news { // directories first
 		s.seen, s.news, s.due = r, m, true
 		for k := range s.a.directories() {
