@@ -7,14 +7,14 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 func inBubble(t *testing.T, n int, f func(t *testing.T, w *world)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, n, Config{})
 		f(t, w)
 	})
@@ -396,7 +396,7 @@ func TestNothingStaysDue(t *testing.T) {
 
 // TestNobodyIsSuspectedInPeace: agents that sleep and wake again, on nodes that live, have nobody taken for dead.
 func TestNobodyIsSuspectedInPeace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		said := &lines{}
 		w := newWorld(t, 3, Config{Idle: time.Second, Log: slog.New(slog.NewTextHandler(said, nil))})
 		w.nodes[0].create("a", 3)

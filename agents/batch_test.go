@@ -7,12 +7,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // TestBatches files more questions than go at once: none is lost or asked twice, no flight is larger than it may be, no
 // more fly than may, and one that fails fails for all that it has, and for nobody else.
 func TestBatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const most, flights, all = 8, 2, 100
 		bad := errors.New("bad")
 		var mu sync.Mutex

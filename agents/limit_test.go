@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // TestLimit ends a limit in each way, looked at, waited for, and through a context made of it.
@@ -13,7 +15,7 @@ func TestLimit(t *testing.T) {
 	type key struct{}
 	for name, want := range map[string]error{"time": context.DeadlineExceeded, "parent": context.Canceled, "done": context.Canceled} {
 		for _, how := range []string{"looked at", "waited for", "child"} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				parent, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, 1))
 				defer cancel()
 				l := within(parent, time.Second)

@@ -3,17 +3,17 @@ package agents
 import (
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/directory"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
 // Code that comes with the node runs as any other, and whoever gave it hears of its turns where they are led, and only there.
 func TestNatives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, Config{})
 		turns := make([]atomic.Int64, 2)
 		for i := range turns { // they are the nodes 1 and 2

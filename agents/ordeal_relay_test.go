@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // relay counts as counter does, sends a message to another agent for each, and is rung once for each by a timer.
@@ -58,7 +58,7 @@ func TestOrdealOfMessages(t *testing.T) {
 	for i := range max(1, *ordealSeeds/3) {
 		seed := *ordealSeed + uint64(i)
 		var o *ordeal
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			code, done := modules(t, folder)
 			defer done()
 			code["relay"], code["sink"] = relay{}, code["counter"]

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/examples"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/internal/nemesis"
 	"github.com/shoal-fabric/shoal/sandbox"
 )
@@ -129,7 +129,7 @@ func (o *ordeal) run(faults, clients []string) {
 // ordealOf runs one seed and returns what was seen.
 func ordealOf(t *testing.T, seed uint64, folder string, set func(*ordeal), faults ...string) *nemesis.History {
 	var h *nemesis.History
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		code, done := modules(t, folder)
 		defer done()
 		o := newOrdeal(t, seed, code, set)

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/agents/turn"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
@@ -98,7 +98,7 @@ var bookworm = agenttest.Behaviour{
 
 // pulls makes a world with an agent that reads.
 func pulls(t *testing.T, n int, cfg Config, o CreateOptions, f func(w *world)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, n, cfg)
 		if o.Needs != "" { // all fit but one
 			w.label(func(i int) string { return map[bool]string{true: "out", false: "in"}[i == n-2] })
@@ -280,7 +280,7 @@ func TestMovedByHandStays(t *testing.T) {
 // TestDrawnAndRepaired: after a move by what it reads an agent's keepers are in as many zones as before, and a keeper
 // that is lost is replaced, with the agent where it is.
 func TestDrawnAndRepaired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6, Config{Replace: 5 * time.Second})
 		w.label(func(i int) string { return fmt.Sprint("zone", i%3) })
 		_, err := w.nodes[0].Create(context.Background(), CreateOptions{Name: "reader", Code: "reader", Replicas: 3})
@@ -396,7 +396,7 @@ func TestDrawnThoughItSleeps(t *testing.T) {
 func TestCallersComeTogether(t *testing.T) {
 	for _, rtt := range []time.Duration{0, 20 * time.Millisecond} {
 		t.Run(fmt.Sprint(rtt), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t, 4, Config{})
 				w.rtt = rtt
 				names := []string{"reader", "other"}

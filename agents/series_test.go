@@ -6,10 +6,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
@@ -42,7 +42,7 @@ func ones(from, to int) (list []One) {
 }
 
 func TestSeries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, Config{})
 		var mu sync.Mutex
 		begun := map[string]int{}
@@ -116,7 +116,7 @@ func TestSeries(t *testing.T) {
 }
 
 func TestSeriesLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, Config{})
 		for name, list := range map[string][]One{
 			"none": nil, "too many": ones(0, MaxSeries+1), "too large": {{Payload: make([]byte, seriesBytes+1), Request: "r", Begun: 1}},

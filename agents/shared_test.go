@@ -4,9 +4,9 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
 
@@ -52,7 +52,7 @@ var spoilt shoal.Key // whose migration fails
 
 // TestSharedState: what a turn changes of mergeable state counts if the turn does; and the turn does not count if that cannot be made durable.
 func TestSharedState(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0, Config{})
 		w.shared = agenttest.NewShared()
 		for range 3 {

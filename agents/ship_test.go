@@ -4,10 +4,10 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // stuck is a stream of which nothing more comes, until it is reset here.
@@ -27,7 +27,7 @@ func (s stuck) Read([]byte) (int, error) {
 // TestShippingBrokenOff has the leader die while it ships the state to a keeper that was away for long: that keeper's
 // vote counts as before, so the third takes over and ships it anew, whether or not the first stream has ended.
 func TestShippingBrokenOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, Config{TailBytes: 1 << 10})
 		c := w.nodes[0].create("counter", 3)
 		w.nodes[0].wantCall("1", "counter", "add", "")

@@ -3,10 +3,10 @@ package agents
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // heavy is a counter whose module takes longer to compile than a turn may take.
@@ -26,7 +26,7 @@ func (heavy) Open(ctx context.Context) (shoal.Instance, error) {
 // TestSlowToOpen: what a turn may take bounds the turn, not the fetching and compiling before it, whether it writes or reads.
 func TestSlowToOpen(t *testing.T) {
 	for _, read := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t, 1, Config{})
 			p := w.nodes[0]
 			c, err := p.Create(t.Context(), CreateOptions{Name: "h", Code: "heavy", Replicas: 1})

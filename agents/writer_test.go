@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // refusing is a table that takes a second for a batch, and refuses those that bring a certain key.
@@ -34,7 +35,7 @@ func (r *refusing) Commit(_ bool, batch ...shoal.Write) error {
 // TestWriterDropsWhatFollowsAFailure has a disk refuse one batch of a group and take the next: the log of a group must
 // have no gap. Others' batches are written.
 func TestWriterDropsWhatFollowsAFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		table := &refusing{bad: "a2"}
 		w := newWriter(table, func() int64 { return 1 })

@@ -19,6 +19,7 @@ import (
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // FuzzReadMessage: whatever a peer sends, it is a message or an error, and no more memory is used
@@ -45,7 +46,7 @@ func FuzzReadMessage(f *testing.F) {
 
 // TestSilence: a silent peer is passed over for longer and longer, and a sign of life ends that.
 func TestSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := &reach{memory: 2 * time.Second, silent: map[peer.ID]*silence{}}
 		p := peer.ID("p")
 		for _, want := range []time.Duration{2, 4, 8, 16, 30, 30} {
@@ -81,7 +82,7 @@ func TestSilence(t *testing.T) {
 
 // TestGate: a refusal is remembered for a while; no answer is none; a late answer is not lost.
 func TestGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		member, delay := false, time.Duration(0)
 		var yes []peer.ID
 		g := newGate(t.Context(), Config{IsMember: func(ctx context.Context, _ shoal.PeerID) bool {

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p-pubsub"
@@ -18,6 +17,7 @@ import (
 	mocknet "github.com/libp2p/go-libp2p/p2p/net/mock"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/pubsub/cast"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 	"github.com/shoal-fabric/shoal/shoaltest"
@@ -270,8 +270,8 @@ func TestBytesOfALargeAudience(t *testing.T) {
 		}
 	}
 	var theirs, heard, sent, all int64
-	synctest.Test(t, func(t *testing.T) { theirs, heard = plainly(t) })
-	synctest.Test(t, func(t *testing.T) { sent, all = ours(t) })
+	bubble.Test(t, func(t *testing.T) { theirs, heard = plainly(t) })
+	bubble.Test(t, func(t *testing.T) { sent, all = ours(t) })
 	want := int64(*audience-1) * messages
 	a, b := float64(sent)/float64(*audience*messages), float64(theirs)/float64(*audience*messages)
 	t.Logf("%d nodes: ours sends %.0f bytes for each node and message, gossipsub %.0f: %.3f; delivered %d and %d of %d", *audience, a, b, a/b, all, heard, want)

@@ -16,7 +16,7 @@ import (
 // What a member signs and cannot be is refused, with its name and once an hour; who hands it on, and may have another
 // clock, is not cut off for it.
 func TestAbsurdRecordIsItsSignersFault(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		var log bytes.Buffer
 		list := w.found(4)
 		w.within(10*time.Second, "all see all alive", all(list, shoal.Alive))

@@ -24,7 +24,7 @@ func refuses(t *testing.T, c *machine, invite string, kind shoal.Kind, says stri
 }
 
 func TestInvitesThatDoNotServe(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		a := w.found(1)[0]
 		c := w.machine(5).boot()
 		refuses(t, c, "hello", shoal.Invalid, "invite")
@@ -56,7 +56,7 @@ func TestInvitesThatDoNotServe(t *testing.T) {
 }
 
 func TestJoinWithAClockAnHourOff(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		a := w.found(1)[0]
 		for n, off := range []time.Duration{-time.Hour, time.Hour} {
 			c := w.machine(7+n, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(off) } }).boot()
@@ -75,7 +75,7 @@ func TestJoinWithAClockAnHourOff(t *testing.T) {
 }
 
 func TestJoinLAN(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		a := w.found(1)[0]
 		c := w.machine(8).boot()
 		codes, joined := make(chan string, 8), make(chan error, 1)
@@ -104,7 +104,7 @@ func TestJoinLAN(t *testing.T) {
 
 // Whoever founds a fabric next to another learns of it.
 func TestNeighbours(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		a := w.found(1)[0]
 		b, c := w.machine(8).boot(), w.machine(9).boot()
 		w.must(b.m.Found())
@@ -130,7 +130,7 @@ func FuzzHandlers(f *testing.F) {
 	f.Add([]byte{}, byte(0))
 	f.Add([]byte{0xa1, 0x61, 0x74, 0x00}, byte(1))
 	f.Fuzz(func(t *testing.T, b []byte, which byte) {
-		bubble(t, func(t *testing.T, w *world) {
+		inWorld(t, func(t *testing.T, w *world) {
 			list := w.found(2)
 			w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 			a, from := list[0], list[1].id
@@ -150,7 +150,7 @@ func FuzzHandlers(f *testing.F) {
 // TestLateAnswer has a node be asked for its credential before it has one. Its answer comes after it joined, and does not
 // count any more.
 func TestLateAnswer(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		a := w.found(1)[0]
 		b := w.machine(1).boot()
 		answer := b.door["hello"]

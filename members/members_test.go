@@ -19,7 +19,7 @@ func sealed(c *machine) []byte {
 }
 
 func TestFoundAndRestart(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		a := w.machine(0).boot()
 		if err := a.m.Standing(); shoal.KindOf(err) != shoal.Refused || a.m.Fabric() != "" || sealed(a) != nil {
 			t.Fatalf("before founding: %v", err)
@@ -60,7 +60,7 @@ func TestFoundAndRestart(t *testing.T) {
 }
 
 func TestTableSpreads(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(5)
 		took := w.within(10*time.Second, "all see all alive", all(list, shoal.Alive))
 		t.Logf("five tables agree after %v", took)
@@ -114,7 +114,7 @@ func (w *world) totals() (n [2]int) {
 func TestInviterGone(t *testing.T) {
 	for _, table := range []bool{true, false} {
 		t.Run(fmt.Sprint("table ", table), func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			inWorld(t, func(t *testing.T, w *world) {
 				list := w.found(1, func(c *Config) { c.Table = table })
 				for i := range 3 { // without a table the founder introduces those it is in contact with
 					time.Sleep(3 * time.Second)
@@ -161,7 +161,7 @@ func TestKilledAndBack(t *testing.T) {
 		"frozen": func(c *machine) { c.freeze(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			inWorld(t, func(t *testing.T, w *world) {
 				list := w.found(5)
 				w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 				time.Sleep(5 * time.Second)
@@ -192,7 +192,7 @@ func TestKilledAndBack(t *testing.T) {
 
 // TestBackSoon: a restart in between is no reason to suspect anybody.
 func TestBackSoon(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(3)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		time.Sleep(5 * time.Second)
@@ -240,7 +240,7 @@ func (l *log) states(p shoal.PeerID) []shoal.MemberState {
 // TestOneWayLink: nothing from 1 reaches 2 any more. The two lose one another, without wavering; the
 // others notice nothing.
 func TestOneWayLink(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(5)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		time.Sleep(5 * time.Second)
@@ -269,7 +269,7 @@ func TestOneWayLink(t *testing.T) {
 }
 
 func TestPartition(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(5)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		time.Sleep(5 * time.Second)
@@ -299,7 +299,7 @@ func TestPartition(t *testing.T) {
 }
 
 func TestLeave(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(4)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		away := list[3] // misses the goodbye
@@ -338,7 +338,7 @@ func TestLeave(t *testing.T) {
 }
 
 func TestLeaveAlone(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(2)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		w.split(list[:1], list[1:], true)
@@ -351,7 +351,7 @@ func TestLeaveAlone(t *testing.T) {
 }
 
 func TestForget(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(4)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		dead := list[1]
@@ -401,7 +401,7 @@ func TestForget(t *testing.T) {
 
 // TestForgetTheLiving: a member that is up is cut off at once.
 func TestForgetTheLiving(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(3)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		w.must(list[0].m.Forget(t.Context(), list[2].id))
@@ -421,7 +421,7 @@ func TestForgetTheLiving(t *testing.T) {
 }
 
 func TestWithoutTable(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(3, func(c *Config) { c.Table = false; c.Mesh = 1 })
 		a, b := list[1], list[2]
 		time.Sleep(5 * time.Second)
@@ -462,7 +462,7 @@ func TestWithoutTable(t *testing.T) {
 }
 
 func TestAdmit(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(2)
 		a := list[0]
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
@@ -547,7 +547,7 @@ func TestAdmit(t *testing.T) {
 }
 
 func TestSkewIsMeasured(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(1)
 		ahead := w.join(w.machine(1, func(c *Config) {
 			c.Now = func() time.Time { return time.Now().Add(3 * time.Minute) }
@@ -563,7 +563,7 @@ func TestSkewIsMeasured(t *testing.T) {
 
 // TestOldBackup: a node whose disk was restored outdoes what others know of it.
 func TestOldBackup(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(2)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		c := list[1]
@@ -582,7 +582,7 @@ func TestOldBackup(t *testing.T) {
 
 // TestChainsStayShort: each newcomer joins through the last one.
 func TestChainsStayShort(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(1)
 		for i := 1; i < 12; i++ {
 			list = append(list, w.join(w.machine(i), list[i-1]))
@@ -606,7 +606,7 @@ func TestChainsStayShort(t *testing.T) {
 
 // TestDiskFull: a node whose disk takes nothing goes on.
 func TestDiskFull(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(3)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		list[0].kv.Fail(shoal.E(shoal.Full, "set", "no space left", ""))
@@ -629,7 +629,7 @@ func TestDiskFull(t *testing.T) {
 
 // A record that others keep is read with its age, and only while its signer is a member.
 func TestReadRecord(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(3)
 		w.within(10*time.Second, "all alive", all(list, shoal.Alive))
 		a, b, c := list[0], list[1], list[2]

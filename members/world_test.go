@@ -12,11 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/capability"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest"
 	"github.com/shoal-fabric/shoal/wire"
 )
@@ -63,10 +63,10 @@ func testKey(n int) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(seed[:])
 }
 
-// bubble runs a test in virtual time.
-func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+// inWorld runs a test in virtual time.
+func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &world{
 			t: t, delay: time.Millisecond, nodes: map[shoal.PeerID]*machine{}, cut: map[[2]shoal.PeerID]bool{},
 			conns: map[[2]shoal.PeerID]bool{}, bytes: map[string]int{}, count: map[string]int{},

@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 )
 
@@ -44,7 +45,7 @@ func (f *fabric) each(ctx context.Context, mod cid.Cid, reduce *cid.Cid, root ci
 // with all nodes alike, with one slowed and no second copies, with second copies.
 func TestOneNodeSlowedTwentyTimes(t *testing.T) {
 	play := func(slow float64, copies int) (seconds float64, res Result) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			f := newFabricWith(t, 5, nil, Config{Copies: copies})
 			late := f.nodes[3]
 			late.slow = slow
@@ -139,7 +140,7 @@ func events0(r Result) shoal.TaskID { return job.Top(r.Explain[0].Task) }
 // their way.
 func TestCopiesThatGoWrong(t *testing.T) {
 	for _, how := range []string{"the first's node dies", "the copy's node dies", "the job is canceled", "the task traps"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			f := newFabricWith(t, 4, nil, Config{})
 			root, words := f.data(8, 1, 2, 3) // so that the coordinator, which is not lost, has no task
 			var runs atomic.Int32
@@ -224,7 +225,7 @@ func TestCopiesThatGoWrong(t *testing.T) {
 
 // TestABeatenCopyDoesNotHoldUpTheJob has a machine that is too slow even to cancel.
 func TestABeatenCopyDoesNotHoldUpTheJob(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFabricWith(t, 3, nil, Config{})
 		root, _ := f.data(6, 1, 2)
 		var stuck atomic.Bool

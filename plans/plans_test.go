@@ -14,12 +14,12 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 )
 
@@ -93,7 +93,7 @@ func (f *fabric) output(t testing.TB, res Result) string {
 }
 
 func TestMapReduceWhereTheDataLies(t *testing.T) {
-	synctest.Test(t, mapReduceWhereTheDataLies) // in virtual time, so that all nodes are equally fast
+	bubble.Test(t, mapReduceWhereTheDataLies) // in virtual time, so that all nodes are equally fast
 }
 
 func mapReduceWhereTheDataLies(t *testing.T) {

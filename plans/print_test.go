@@ -12,12 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/scheduler/job"
 )
 
@@ -104,7 +104,7 @@ func TestEachTaskIsPrintedOnce(t *testing.T) {
 
 // TestCopiesArePrintedOnce slows one node, so that late tasks run twice.
 func TestCopiesArePrintedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFabricWith(t, 5, nil, Config{})
 		f.nodes[3].slow = 20
 		root, _ := f.data(60, 0, 1, 2, 3, 4)
@@ -304,7 +304,7 @@ func (s stuck) Write(p []byte) (int, error) {
 
 // TestACallerThatDoesNotRead holds up what is printed, not the tasks, nor the end of a job that is canceled.
 func TestACallerThatDoesNotRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFabric(t, 3, nil)
 		root, _ := f.data(30, 0, 1, 2)
 		mod := f.module("talk", talk, 0)

@@ -7,16 +7,16 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
 
 // What is in one lane is done in its order, one run at a time; lanes go side by side, up to a limit.
 func TestLaneOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		type thing struct {
 			lane string
 			n    int
@@ -83,7 +83,7 @@ func TestLanesEnd(t *testing.T) {
 
 // Messages that come together go together, each publisher's in their order, within the bounds, and everybody hears of its own.
 func TestGather(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var work sync.WaitGroup
 		var mu sync.Mutex
 		var log []string

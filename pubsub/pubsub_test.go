@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
 
@@ -54,7 +54,7 @@ func newLedger() *ledger { return &ledger{last: map[string]int{}} }
 func TestDurable(t *testing.T) {
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { durableSchedule(t, seed) })
+			bubble.Test(t, func(t *testing.T) { durableSchedule(t, seed) })
 		})
 	}
 }
@@ -119,7 +119,7 @@ func durableSchedule(t *testing.T, seed uint64) {
 
 // A message that fails as often as it may is put aside, and what is behind it in its lane goes on.
 func TestGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, 2)
 		defer s.close()
 		ctx := t.Context()
@@ -166,7 +166,7 @@ func TestGivenUp(t *testing.T) {
 
 // Of a group one member has a message, another if that cannot; whoever asks gets an answer, or an error.
 func TestGroups(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, 2)
 		defer s.close()
 		ctx := t.Context()
@@ -214,7 +214,7 @@ func TestGroups(t *testing.T) {
 
 // A reader hears what is published elsewhere without asking again and again, and a consumer goes on where it was.
 func TestReaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, 3)
 		defer s.close()
 		ctx := t.Context()
@@ -266,7 +266,7 @@ func TestReaders(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, 1)
 		defer s.close()
 		for typed, want := range map[string]string{
@@ -284,7 +284,7 @@ func TestNames(t *testing.T) {
 
 // A topic that nothing happens to takes no goroutine.
 func TestIdle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, 2)
 		defer s.close()
 		ctx := t.Context()

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 func newTask(t *testing.T, left time.Duration) (*task, context.CancelFunc) {
@@ -34,7 +36,7 @@ func TestTaskIsAContext(t *testing.T) {
 		"the stream's end":    {time.Second, func(_ *task, parent context.CancelFunc) { parent() }, context.Canceled},
 	} {
 		for _, waits := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				k, parent := newTask(t, c.left)
 				defer parent()
 				told := make(chan error, 1)

@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 func echo(_ context.Context, _ shoal.PeerID, req []byte) ([]byte, error) { return req, nil }
@@ -99,7 +100,7 @@ func TestRestart(t *testing.T) {
 
 // TestCrowdSharesAFailedDial: a thousand callers of a dead peer dial it once, not a thousand times.
 func TestCrowdSharesAFailedDial(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := &remote{dialing: make(chan struct{}, 1)}
 		dials, arrived := 0, make(chan struct{}) // dials: guarded by p.dialing
 		dial := func(context.Context) error {

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/wire"
 )
 
@@ -100,7 +101,7 @@ func framesOf(t *testing.T, b []byte) (out []frame) {
 // TestSmallFramesPassLargeBodies pins what one write holds: all small frames that wait, and one part
 // each of two large bodies.
 func TestSmallFramesPassLargeBodies(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		out := &slowWriter{make(chan []byte), make(chan error)}
 		w := newWriter(out, func(w *writer) { go w.run() }, func(error) {})
 		large := make([]byte, wire.MaxFrame)
@@ -148,7 +149,7 @@ func TestSmallFramesPassLargeBodies(t *testing.T) {
 
 // TestWriterPushesBack: callers wait for a stream that does not move, as long as their context lasts.
 func TestWriterPushesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		out := &slowWriter{make(chan []byte), make(chan error)}
 		w := newWriter(out, func(w *writer) { go w.run() }, func(error) {})
 		f := frame{kind: frameMore, id: 1}
@@ -186,7 +187,7 @@ func TestWriterPushesBack(t *testing.T) {
 }
 
 func TestGateKeepsItsBounds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const maxCount, maxBytes = 5, 100
 		g := newGate(maxCount, maxBytes)
 		var all sync.WaitGroup
@@ -229,7 +230,7 @@ func TestGateKeepsItsBounds(t *testing.T) {
 }
 
 func TestMeasuring(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := &meter{}
 		for range 60 {
 			m.roundTrip(4*time.Millisecond, time.Now())
@@ -274,7 +275,7 @@ func TestErrorsAreBoundedOnTheWire(t *testing.T) {
 
 // TestADirectFrameIsWrittenByItsCaller, who then leaves what came meanwhile to run.
 func TestADirectFrameIsWrittenByItsCaller(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		out := &slowWriter{make(chan []byte), make(chan error)}
 		var begun int
 		broken := make(chan error, 1)

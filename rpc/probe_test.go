@@ -4,10 +4,10 @@ import (
 	"context"
 	"io"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 func TestProbe(t *testing.T) {
@@ -64,7 +64,7 @@ func (p *paced) Read(b []byte) (int, error) {
 }
 
 func TestFastestSeesTheLink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for _, want := range []float64{1.25e6, 12.5e6, 50e6} {
 			begun := time.Now()
 			got, err := fastest(&paced{rtt: 40 * time.Millisecond, rate: want})

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // starts is a guest that notes whose tasks start, in order: the first argument says whose.
@@ -38,7 +38,7 @@ func (s *starts) guest(ctx context.Context, r shoal.Run) (int, error) {
 // time is virtual, so that the figures are those of the queue and not of a busy machine.
 func TestAFloodDoesNotDelayOthers(t *testing.T) {
 	for _, weight := range []float64{1, 3, 0.5} {
-		synctest.Test(t, func(t *testing.T) { flood(t, weight) })
+		bubble.Test(t, func(t *testing.T) { flood(t, weight) })
 	}
 }
 

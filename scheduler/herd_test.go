@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // TestABurstDoesNotHerd has 50 callers place 4 tasks each at the same moment on 20 peers of 2 slots, with the same view of
@@ -38,7 +38,7 @@ func TestABurstDoesNotHerd(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			worst := 0
 			for seed := range 3 {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					f := newFabric(t, herdCallers+herdPeers, func(i int, c *Config) { c.Seed = uint64(1000*seed + i + 1) })
 					defer f.stop()
 					mod := f.module("second", (&starts{takes: time.Second}).guest, indexesTo(herdCallers+herdPeers)...)

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest"
 )
 
@@ -44,7 +44,7 @@ func (j jammed) HandleStream(method string, h shoal.StreamHandler) {
 // TestAPeerThatNeverRunsIsAskedLater has the only holder of the data take tasks and begin none. Each task finishes elsewhere; the
 // first waits for that peer, the next ones do not, until it is forgotten; and once it runs tasks it gets them again.
 func TestAPeerThatNeverRunsIsAskedLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFabric(t, 4, nil)
 		defer f.stop()
 		mod, in := f.module("hello", hello, 0, 1, 2, 3), f.data("text", 2)
@@ -97,7 +97,7 @@ func TestAPeerThatNeverRunsIsAskedLater(t *testing.T) {
 // TestAPeerThatSaysTooMuchGetsLess has one of three workers be ten times slower than it says. Once that is learnt it gets few of
 // the tasks, and what was learnt outlives the node.
 func TestAPeerThatSaysTooMuchGetsLess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFabric(t, 4, func(_ int, c *Config) { c.Slots = 4 })
 		defer f.stop()
 		mod := f.module("work", func(ctx context.Context, r shoal.Run) (int, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest"
 	"github.com/shoal-fabric/shoal/shoaltest/agenttest"
 )
@@ -38,10 +39,10 @@ type peerNode struct {
 	end   context.CancelFunc
 }
 
-// bubble runs f with n nodes, and closes them.
-func bubble(t *testing.T, n int, cfg Config, f func(t *testing.T, w *world)) {
+// inWorld runs f with n nodes, and closes them.
+func inWorld(t *testing.T, n int, cfg Config, f func(t *testing.T, w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: shoaltest.NewNetwork(), names: &names{list: map[string]Named{}}, code: &code{ran: map[string]int{}, open: map[shoal.PeerID]int{}, cost: 10 * time.Millisecond}, shared: agenttest.NewShared()}
 		if cfg.Slots == 0 {
 			cfg.Slots = 2

@@ -14,7 +14,7 @@ import (
 )
 
 func TestFromZeroAndBack(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s"})
 		if n, _ := w.instances(); n != 0 {
 			t.Fatalf("%d instances before the first call", n)
@@ -68,7 +68,7 @@ func (w *world) load(name string, callers int, during time.Duration, on ...int) 
 }
 
 func TestGrowsAndSpreads(t *testing.T) {
-	bubble(t, 4, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 4, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Target: 5 * time.Millisecond})
 		good := w.load("s", 24, 10*time.Second, 0)
 		n, on := w.instances()
@@ -97,7 +97,7 @@ func TestGrowsAndSpreads(t *testing.T) {
 }
 
 func TestMost(t *testing.T) {
-	bubble(t, 4, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 4, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Target: 2 * time.Millisecond, Max: 3})
 		w.load("s", 24, 5*time.Second, 0, 1, 2, 3)
 		if n, on := w.instances(); n > 3 || n == 0 {
@@ -110,7 +110,7 @@ func TestMost(t *testing.T) {
 }
 
 func TestLeast(t *testing.T) {
-	bubble(t, 4, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 4, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Min: 3})
 		time.Sleep(12 * time.Second)
 		n, on := w.instances()
@@ -161,7 +161,7 @@ func (w *world) other() int {
 
 func TestHostLost(t *testing.T) {
 	for _, idempotent := range []bool{false, true} {
-		bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+		inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 			w.code.cost = time.Second
 			w.create(Spec{Name: "s", Idempotent: idempotent})
 			if _, err := w.call(0, "s", "first"); err != nil {
@@ -195,7 +195,7 @@ func TestHostLost(t *testing.T) {
 
 // TestHostGoneBefore has a call whose host is known to be gone go elsewhere: it never left.
 func TestHostGoneBefore(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s"})
 		if _, err := w.call(0, "s", "first"); err != nil {
 			t.Fatal(err)
@@ -212,7 +212,7 @@ func TestHostGoneBefore(t *testing.T) {
 }
 
 func TestTraps(t *testing.T) {
-	bubble(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
 		w.code.batches = true
 		w.create(Spec{Name: "s"})
 		if _, err := w.call(0, "s", "first"); err != nil {
@@ -242,7 +242,7 @@ func TestTraps(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
-	bubble(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
 		w.code.batches, w.code.cost = true, 2*time.Millisecond
 		w.create(Spec{Name: "s", Target: 4 * time.Millisecond}) // ten calls together take 4 ms
 		good := w.load("s", 40, 5*time.Second, 0)
@@ -262,7 +262,7 @@ func TestBatches(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	bubble(t, 2, Config{Slots: 1}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{Slots: 1}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Needs: `labels.n == "1"`})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -296,7 +296,7 @@ func TestDeadlines(t *testing.T) {
 // TestSharedState: what a call changed counts once if it went well, also if it was handed over anew because another broke the instance.
 func TestSharedState(t *testing.T) {
 	for _, batches := range []bool{false, true} {
-		bubble(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
+		inWorld(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
 			w.code.batches = batches
 			w.create(Spec{Name: "s"})
 			var wait sync.WaitGroup
@@ -324,7 +324,7 @@ func TestSharedState(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	bubble(t, 2, Config{Slots: 1, Queue: 10}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{Slots: 1, Queue: 10}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Needs: `labels.n == "1"`})
 		if _, err := w.nodes[0].Call(t.Context(), "s", make([]byte, MaxPayload+1), CallOptions{}); shoal.KindOf(err) != shoal.Invalid {
 			t.Errorf("%v", err)
@@ -356,7 +356,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestNobodyFits(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Needs: `labels.n == "7"`})
 		if _, err := w.call(0, "s", "x"); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "labels") {
 			t.Errorf("%v", err)
@@ -379,7 +379,7 @@ func (w *world) breaks(err error) {
 }
 
 func TestCannotBeOpened(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s"})
 		w.code.broken = map[shoal.PeerID]error{"node-0": shoal.E(shoal.Full, "compile", "no space left", "")}
 		if out, err := w.call(0, "s", "x"); err != nil || out != "x" {
@@ -399,7 +399,7 @@ func TestCannotBeOpened(t *testing.T) {
 }
 
 func TestRemoved(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s"})
 		for i := range 3 {
 			if _, err := w.call(i, "s", "x"); err != nil {
@@ -436,7 +436,7 @@ func TestRemoved(t *testing.T) {
 // TestComesToTheCaller has a node that keeps calling another's instance get one of its own, unless there may be no more.
 func TestComesToTheCaller(t *testing.T) {
 	for _, most := range []int{0, 1} {
-		bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+		inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 			w.create(Spec{Name: "s", Max: most})
 			if _, err := w.call(0, "s", "first"); err != nil {
 				t.Fatal(err)
@@ -465,7 +465,7 @@ func TestComesToTheCaller(t *testing.T) {
 
 // TestClose ends a node while a call hangs.
 func TestClose(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Needs: `labels.n == "1"`})
 		got := make(chan error, 1)
 		go func() {
@@ -485,7 +485,7 @@ func TestClose(t *testing.T) {
 
 // TestOldNews has a host refuse what does not fit its machine, and the call go elsewhere.
 func TestOldNews(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		w.create(Spec{Name: "s", Needs: `labels.n != "1"`})
 		c, err := w.nodes[0].caller(t.Context(), "s")
 		if err != nil {
@@ -514,7 +514,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(wire.Marshal(openRequest{Key: []byte(key), Sealed: sealed, Count: -1}))
 	f.Add([]byte{0xa0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		bubble(t, 1, Config{}, func(t *testing.T, w *world) {
+		inWorld(t, 1, Config{}, func(t *testing.T, w *world) {
 			s := w.nodes[0].Services
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -527,7 +527,7 @@ func FuzzMessages(f *testing.F) {
 
 // TestTooLate has calls that would still wait when their time is over refused at once.
 func TestTooLate(t *testing.T) {
-	bubble(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{Slots: 1}, func(t *testing.T, w *world) {
 		w.code.cost = time.Second
 		w.create(Spec{Name: "s"})
 		if _, err := w.call(0, "s", "first"); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 func TestNetworkIsPeers(t *testing.T) {
@@ -33,7 +34,7 @@ func duo(n *Network) (a, b *Node) {
 }
 
 func TestDelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := NewNetwork()
 		a, b := duo(n)
 		n.Delay("a", "b", 30*time.Millisecond)
@@ -46,7 +47,7 @@ func TestDelay(t *testing.T) {
 }
 
 func TestCutIsOneWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := NewNetwork()
 		a, b := duo(n)
 		a.Handle("t.echo", func(_ context.Context, _ shoal.PeerID, req []byte) ([]byte, error) { return req, nil })
@@ -72,7 +73,7 @@ func TestCutIsOneWay(t *testing.T) {
 }
 
 func TestDropLosesAShare(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := NewNetwork()
 		a, _ := duo(n)
 		n.Drop("a", "b", 0.3)
@@ -89,7 +90,7 @@ func TestDropLosesAShare(t *testing.T) {
 }
 
 func TestStopBreaksWhatIsUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := NewNetwork()
 		a, b := duo(n)
 		asked := make(chan error, 1)
@@ -115,7 +116,7 @@ func TestStopBreaksWhatIsUnderWay(t *testing.T) {
 }
 
 func TestCutBreaksStreams(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := NewNetwork()
 		a, _ := duo(n)
 		s, err := a.Open(t.Context(), "b", "t.read", nil)

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest"
 	"github.com/shoal-fabric/shoal/state/merge"
 )
@@ -219,7 +219,7 @@ func (w *world) agree(d time.Duration) time.Duration {
 }
 
 func TestNewsSpread(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5)
 		defer w.close()
 		for i, n := range w.nodes {
@@ -251,7 +251,7 @@ func TestNewsSpread(t *testing.T) {
 
 // TestCopies: an acknowledged change is on as many disks; when others cannot be had that is said, and it is made all the same.
 func TestCopies(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		defer w.close()
 		must(t, w.nodes[0].Change(bg, 3, add("a", 1)))
@@ -292,7 +292,7 @@ func TestCopies(t *testing.T) {
 
 // TestDiskThatRefuses: what could not be written has not happened, here or anywhere.
 func TestDiskThatRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		defer w.close()
 		n := w.nodes[0]
@@ -316,7 +316,7 @@ func TestDiskThatRefuses(t *testing.T) {
 // TestLivesOfADisk: a restart keeps everything; a disk that was lost is filled again; one that was set back
 // makes another replica, so that nothing is counted for something else.
 func TestLivesOfADisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		defer w.close()
 		n := w.nodes[0]
@@ -355,7 +355,7 @@ func TestLivesOfADisk(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		defer w.close()
 		got := make(chan Object, 1)
@@ -385,7 +385,7 @@ func TestWatch(t *testing.T) {
 
 // TestKinds: what a change may be made of.
 func TestKinds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		defer w.close()
 		n := w.nodes[0]
@@ -420,7 +420,7 @@ func TestKinds(t *testing.T) {
 
 // TestFull: what all members hold is bounded where it is made; what takes away is still made, and what others made is taken in.
 func TestFull(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.cfg.Most = 20_000
 		w.add()
@@ -473,7 +473,7 @@ func TestSchedules(t *testing.T) {
 	for i := range *seeds {
 		n := *seed + uint64(i)
 		if !t.Run(fmt.Sprint(n), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { schedule(t, rand.New(rand.NewPCG(n, 3))) })
+			bubble.Test(t, func(t *testing.T) { schedule(t, rand.New(rand.NewPCG(n, 3))) })
 		}) {
 			t.Fatalf("replay with -seed %d -seeds 1", n)
 		}

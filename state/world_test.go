@@ -7,10 +7,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/shoaltest"
 	"github.com/shoal-fabric/shoal/state/merge"
 )
@@ -240,7 +240,7 @@ func TestWorld(t *testing.T) {
 	for i := range max(1, *seeds/3) { // they are long
 		n := *seed + uint64(i)
 		if !t.Run(fmt.Sprint(n), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { runWorld(t, rand.New(rand.NewPCG(n, 7))) })
+			bubble.Test(t, func(t *testing.T) { runWorld(t, rand.New(rand.NewPCG(n, 7))) })
 		}) {
 			t.Fatalf("replay with -run TestWorld -seed %d -seeds 1", n)
 		}

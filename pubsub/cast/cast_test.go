@@ -12,7 +12,7 @@ import (
 )
 
 func TestNodeAlone(t *testing.T) {
-	bubble(t, 1, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{}, func(t *testing.T, w *world) {
 		n := w.nodes[0]
 		n.say(t, 3)
 		r := n.read(t, Start{})
@@ -42,7 +42,7 @@ func TestNodeAlone(t *testing.T) {
 }
 
 func TestTwoNodes(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		early := b.read(t, Start{}) // before the publisher came: nothing of it may be missed
 		a.say(t, 100)
@@ -85,7 +85,7 @@ func TestTwoNodes(t *testing.T) {
 }
 
 func TestLateSubscriberBeginsWithWhatIsRecent(t *testing.T) {
-	bubble(t, 2, Config{Ring: 8 << 10}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{Ring: 8 << 10}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		a.say(t, 1000)
 		time.Sleep(time.Second)
@@ -102,7 +102,7 @@ func TestLateSubscriberBeginsWithWhatIsRecent(t *testing.T) {
 func TestCutOff(t *testing.T) {
 	for _, ring := range []int{8 << 20, 8 << 10} {
 		t.Run(fmt.Sprint(ring), func(t *testing.T) {
-			bubble(t, 3, Config{Ring: ring}, func(t *testing.T, w *world) {
+			inWorld(t, 3, Config{Ring: ring}, func(t *testing.T, w *world) {
 				a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 				rb, rc := b.read(t, Start{}), c.read(t, Start{})
 				a.say(t, 10)
@@ -142,7 +142,7 @@ func TestCutOff(t *testing.T) {
 }
 
 func TestPublisherStartsAnew(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		r := b.read(t, Start{})
 		a.say(t, 10)
@@ -159,7 +159,7 @@ func TestPublisherStartsAnew(t *testing.T) {
 }
 
 func TestSubscriberStartsAnew(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		r := b.read(t, Start{})
 		a.say(t, 10)
@@ -179,7 +179,7 @@ func TestSubscriberStartsAnew(t *testing.T) {
 
 // Who reads slowly has gaps, and keeps nobody waiting.
 func TestSlowReader(t *testing.T) {
-	bubble(t, 3, Config{Inbox: 16 << 10}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{Inbox: 16 << 10}, func(t *testing.T, w *world) {
 		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 		slow, err := b.Subscribe(t.Context(), key, Start{})
 		if err != nil {
@@ -221,7 +221,7 @@ func (n *node) epochOf() uint64 { return n.have(key).epoch }
 
 // While the topic's agent cannot be reached, who knows the topic goes on.
 func TestAgentAway(t *testing.T) {
-	bubble(t, 3, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 3, Config{}, func(t *testing.T, w *world) {
 		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 		r := b.read(t, Start{})
 		a.say(t, 1)
@@ -249,7 +249,7 @@ func TestAgentAway(t *testing.T) {
 }
 
 func TestNoSuchTopic(t *testing.T) {
-	bubble(t, 1, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{}, func(t *testing.T, w *world) {
 		other := shoal.NameKey("agent", "none")
 		if _, err := w.nodes[0].Subscribe(t.Context(), other, Start{}); shoal.KindOf(err) != shoal.NotFound {
 			t.Error(err)
@@ -269,7 +269,7 @@ func TestNoSuchTopic(t *testing.T) {
 }
 
 func TestSubscriptionEnds(t *testing.T) {
-	bubble(t, 1, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{}, func(t *testing.T, w *world) {
 		sub, err := w.nodes[0].Subscribe(t.Context(), key, Start{})
 		if err != nil {
 			t.Fatal(err)
@@ -288,7 +288,7 @@ func TestSubscriptionEnds(t *testing.T) {
 
 // A topic that nobody uses is forgotten, and comes back as another life.
 func TestForgotten(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		a.say(t, 10)
 		was := a.epochOf()
@@ -309,7 +309,7 @@ func TestForgotten(t *testing.T) {
 
 // All topics together keep no more than they may.
 func TestRingsAreBounded(t *testing.T) {
-	bubble(t, 1, Config{Rings: 1 << 20}, func(t *testing.T, w *world) {
+	inWorld(t, 1, Config{Rings: 1 << 20}, func(t *testing.T, w *world) {
 		n := w.nodes[0]
 		for i := range 20 {
 			k := shoal.NameKey("agent", fmt.Sprint(i))

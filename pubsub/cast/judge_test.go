@@ -12,7 +12,7 @@ import (
 // What gossip brings is judged: what is malformed, too large, expired, in another's name or by somebody who is no member is to be
 // blamed on who brings it; what was said before is not passed on.
 func TestJudge(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		r := b.read(t, Start{})
 		a.say(t, 5)
@@ -58,7 +58,7 @@ func ptr[T any](v T) *T { return &v }
 
 // What others ask or tell that makes no sense is refused, and changes nothing.
 func TestAskedNonsense(t *testing.T) {
-	bubble(t, 2, Config{}, func(t *testing.T, w *world) {
+	inWorld(t, 2, Config{}, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		a.say(t, 3)
 		time.Sleep(time.Second)

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/pubsub/topic"
 )
 
@@ -28,7 +28,7 @@ func rough(seed uint64) *mesh {
 func TestCarrierChanges(t *testing.T) {
 	for _, mild := range []bool{true, false} {
 		t.Run(fmt.Sprint("mild ", mild), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				m := newMesh(*seed)
 				if !mild {
 					m = rough(*seed)
@@ -98,7 +98,7 @@ func TestCarrierChanges(t *testing.T) {
 
 // Messages arrive soon though gossip loses some, and the last ones too.
 func TestGossipLoses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: newNet(), mesh: rough(*seed), topics: map[keyed]*agent{key: newAgent()}}
 		w.topics[key].def.Audience = topic.Large
 		defer w.close()
@@ -127,7 +127,7 @@ func TestGossipLoses(t *testing.T) {
 
 // A subscriber that gossip does not reach for a while finds out what it missed.
 func TestGossipCutOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMesh(1)
 		w := &world{t: t, net: newNet(), mesh: m, topics: map[keyed]*agent{key: newAgent()}}
 		w.topics[key].def.Audience = topic.Large
@@ -162,7 +162,7 @@ func TestGossipCutOff(t *testing.T) {
 // What every reader may rely on holds, and whoever stayed has everything in the end, but for what was said by a life that ended.
 func TestSchedules(t *testing.T) {
 	for s := *seed; s < *seed+uint64(*seeds); s++ {
-		t.Run(fmt.Sprint("seed ", s), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { schedule(t, s) }) })
+		t.Run(fmt.Sprint("seed ", s), func(t *testing.T) { bubble.Test(t, func(t *testing.T) { schedule(t, s) }) })
 	}
 }
 

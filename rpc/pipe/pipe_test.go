@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	"pgregory.net/rapid"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 func TestWholeStreamArrives(t *testing.T) {
@@ -46,7 +48,7 @@ func TestWholeStreamArrives(t *testing.T) {
 }
 
 func TestWriterWaitsForRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := New(4)
 		done := false
 		go func() {
@@ -96,7 +98,7 @@ func TestEnds(t *testing.T) {
 }
 
 func TestBreakWakesBothSides(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		full, empty := New(1), New(1)
 		full.Write([]byte("x"))
 		woken := make(chan error, 2)

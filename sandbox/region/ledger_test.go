@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // TestLedger has random guests take memory in steps. Whatever they do, the total is kept, nobody waits
@@ -15,7 +17,7 @@ func TestLedger(t *testing.T) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
 	for round := range 50 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			l := &Ledger{Total: 100, Patience: time.Hour}
 			began := time.Now()
 			var wg sync.WaitGroup
@@ -49,7 +51,7 @@ func TestLedger(t *testing.T) {
 }
 
 func TestLedgerGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := &Ledger{Total: 100, Patience: time.Second}
 		first, second := &Account{L: l}, &Account{L: l}
 		if !first.Reach(t.Context(), 80) || first.Reach(t.Context(), 101) {

@@ -8,7 +8,6 @@ import (
 	mrand "math/rand/v2"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -22,6 +21,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/routing"
 	"github.com/libp2p/go-libp2p/core/transport"
 
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/memnet"
 )
@@ -159,7 +159,7 @@ func (f *fabric) lookup(t *testing.T, from int, key string) (r found) {
 // are drawn by chance, each in its own way.
 func TestAgainstKadDHT(t *testing.T) {
 	for n, runs := range map[int]int{100: 200, 200: 120} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			r := mrand.New(mrand.NewPCG(1, uint64(n)))
 			f := newFabric(t, t.Context(), n)
 			f.warm(r)

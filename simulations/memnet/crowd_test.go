@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	kad "github.com/libp2p/go-libp2p-kad-dht"
@@ -21,6 +20,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/shoal-fabric/shoal/host"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 var (
@@ -61,7 +61,7 @@ func TestCrowd(t *testing.T) {
 	}
 	watch := NewWatch(WatchConfig{Patience: 20 * time.Second, Stuck: func(_ time.Duration, who string) { t.Log(who) }})
 	defer watch.Stop()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		defer watch.Pulse()()
 		since := time.Now()
 		n := New(Config{Latency: same(20 * time.Millisecond), Jitter: 0.1})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/host"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // seed is the i-th node's key.
@@ -53,7 +54,7 @@ func same(d time.Duration) func(int, int) time.Duration {
 // Two complete host rooms, gate and all, speak with each other in a bubble; a stranger is gated, a door answers it, and
 // the network knows what was said by which protocol.
 func TestHostRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const lat = 20 * time.Millisecond
 		n := New(Config{Latency: same(lat)})
 		c := n.room(t, 3, Place{})
@@ -125,7 +126,7 @@ func TestHostRoom(t *testing.T) {
 
 // A node behind NAT is reached through a member that relays.
 func TestRelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := New(Config{Latency: same(10 * time.Millisecond)})
 		relay, b, hidden := n.room(t, 1, Place{}), n.room(t, 2, Place{}), n.room(t, 3, Place{NAT: true})
 		defer relay.Close()
@@ -150,7 +151,7 @@ func TestRelay(t *testing.T) {
 
 // A node that is killed is missed as a dead machine is, and takes up its life again at the same address.
 func TestPowerLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := New(Config{Latency: same(10 * time.Millisecond)})
 		a, b := n.room(t, 1, Place{}), n.room(t, 2, Place{})
 		defer a.Close()
@@ -208,7 +209,7 @@ func TestPowerLoss(t *testing.T) {
 
 // Where the memory of hosts goes; see -v.
 func TestHostsAreSmall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const count = 50
 		n := New(Config{Latency: same(time.Millisecond)})
 		var before, after runtime.MemStats

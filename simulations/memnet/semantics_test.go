@@ -18,6 +18,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/core/transport"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // joined is a connection and the network that it is of.
@@ -105,7 +107,7 @@ func (j *joined) close() {
 }
 
 func TestLatencyIsExact(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		there, back := 12345678*time.Nanosecond, 7654321*time.Nanosecond
 		j := join(t, Config{Latency: func(a, b int) time.Duration {
 			return []time.Duration{there, back}[a]
@@ -141,7 +143,7 @@ func TestLatencyIsExact(t *testing.T) {
 
 // However late packets are, a stream's bytes stay in order; between streams they may pass one another.
 func TestOrderUnderJitter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		j := join(t, Config{Latency: same(10 * time.Millisecond), Jitter: 3, Loss: func(int, int) float64 { return 0.05 }}, Place{}, Place{Down: 1e6})
 		defer j.close()
 		a, b := stream1(t, j.a, j.b)
@@ -194,7 +196,7 @@ func TestOrderUnderJitter(t *testing.T) {
 
 // A loss is a delay: of the retransmission time, and as often as it should.
 func TestLossDelays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const lat, p = 20 * time.Millisecond, 0.2
 		j := join(t, Config{Latency: same(lat), Loss: func(int, int) float64 { return p }, Seed: 7}, Place{}, Place{})
 		defer j.close()
@@ -217,7 +219,7 @@ func TestLossDelays(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		j := join(t, Config{Latency: same(time.Millisecond)}, Place{}, Place{})
 		defer j.close()
 		a, b := stream1(t, j.a, j.b)
@@ -251,7 +253,7 @@ func TestDeadlines(t *testing.T) {
 }
 
 func TestResetsAndHalfCloses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const lat = 5 * time.Millisecond
 		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
 		defer j.close()
@@ -326,7 +328,7 @@ func TestResetsAndHalfCloses(t *testing.T) {
 
 // A writer waits while nobody reads, and no longer.
 func TestBackpressure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const lat = time.Millisecond
 		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
 		defer j.close()
@@ -404,7 +406,7 @@ func TestBandwidth(t *testing.T) {
 	cfg := Config{Latency: same(20 * time.Millisecond)}
 	bubble := func(name string, from, to Place, f func(t *testing.T, j *joined)) {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				j := join(t, cfg, from, to)
 				f(t, j)
 				j.close()
@@ -474,7 +476,7 @@ func TestBandwidth(t *testing.T) {
 
 // What is sent one way is lost; what comes is heard. Nothing is reset; the ends find out by themselves.
 func TestOneWayCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const lat = 10 * time.Millisecond
 		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
 		defer j.close()
@@ -525,7 +527,7 @@ func TestOneWayCut(t *testing.T) {
 
 // As long as the other side is heard, an end does not ask whether it is heard.
 func TestCutAndChatter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		j := join(t, Config{Latency: same(10 * time.Millisecond)}, Place{}, Place{})
 		defer j.close()
 		_, b := stream1(t, j.a, j.b)
@@ -542,7 +544,7 @@ func TestCutAndChatter(t *testing.T) {
 }
 
 func TestDialsThatFail(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const lat = 10 * time.Millisecond
 		j := join(t, Config{Latency: same(lat)}, Place{}, Place{})
 		defer j.close()

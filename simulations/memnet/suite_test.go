@@ -3,7 +3,6 @@ package memnet
 import (
 	"crypto/rand"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -12,6 +11,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/transport"
 	ttransport "github.com/libp2p/go-libp2p/p2p/transport/testsuite"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // member is a node without a host.
@@ -58,7 +59,7 @@ func TestTransportSuite(t *testing.T) {
 				a, b := n.member(t, c.at), n.member(t, c.at)
 				sub(t, a.Transport, b.Transport, ma.StringCast("/ip4/127.0.0.1/tcp/0"), a.id)
 			}
-			t.Run(name, func(t *testing.T) { synctest.Test(t, run) })
+			t.Run(name, func(t *testing.T) { bubble.Test(t, run) })
 			if name == "bare" {
 				t.Run("real", run)
 			}

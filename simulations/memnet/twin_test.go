@@ -12,6 +12,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"pgregory.net/rapid"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // twin is a direction of a stream as simple as can be: what was said, and when it is heard.
@@ -103,7 +105,7 @@ func TestTwin(t *testing.T) {
 			}
 		}), 1, 60).Draw(rt, "steps")
 		var fault string
-		synctest.Test(t, func(t *testing.T) { fault = play(t, steps) })
+		bubble.Test(t, func(t *testing.T) { fault = play(t, steps) })
 		if fault != "" {
 			rt.Fatal(fault)
 		}

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/shoal-fabric/shoal/internal/bubble"
 )
 
 // kept is what was written, by whomever.
@@ -47,7 +48,7 @@ func TestWatch(t *testing.T) {
 	out := &kept{}
 	w := NewWatch(WatchConfig{Patience: 50 * time.Millisecond, Stuck: out.tell})
 	defer w.Stop()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		defer w.Pulse()()
 		time.Sleep(1000 * time.Hour / 60)
 	})
@@ -62,7 +63,7 @@ func TestWatch(t *testing.T) {
 		}
 		mu.Unlock()
 	}()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		defer w.Pulse()()
 		for range 3 {
 			go sleeper()
@@ -113,7 +114,7 @@ func TestWatchOfWork(t *testing.T) {
 		over.Store(true)
 	}()
 	begun := time.Now()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		defer w.Pulse()()
 		go spin(over)
 		time.Sleep(time.Hour)
@@ -135,7 +136,7 @@ func TestWatchOfLocks(t *testing.T) {
 		}
 		close(rescue)
 	}()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		defer w.Pulse()()
 		var mu sync.Mutex
 		go holdOverWait(&mu, rescue)

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -60,7 +60,7 @@ func simulate(t *testing.T, s *scenario.Scenario, o Options) (r *report.Run) {
 	if testing.Verbose() {
 		o.told = func(note string) { t.Log(note) }
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var err error
 		if r, err = Run(t.Context(), s, 1, o); err != nil {
 			t.Fatal(err)
