@@ -419,7 +419,8 @@ func (m *Members) introduce(now time.Time) (items []view.Item) {
 	return items
 }
 
-// JoinBy makes this node a member as Join does, by a member of the same process: nothing crosses a network. Worlds begin so.
+// JoinBy makes this node a member as Join does, by a member of the same process: nothing crosses a network. Worlds begin so. Without a
+// table it gets to know that member alone: whoever has it join says whom it meets next.
 func (m *Members) JoinBy(by *Members) error {
 	fabric := by.Fabric()
 	if done, err := m.free("join", fabric); done || err != nil {
@@ -436,6 +437,9 @@ func (m *Members) JoinBy(by *Members) error {
 	var a admission
 	if err := wire.Unmarshal("join", b, &a); err != nil {
 		return err
+	}
+	if !m.cfg.Table && len(a.Items) > 1 {
+		a.Items = a.Items[:1]
 	}
 	return m.enter(fabric, a)
 }

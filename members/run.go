@@ -232,7 +232,7 @@ func (l *loop) round(now time.Time) {
 }
 
 // calls dials members that are not connected: all that are due while the fabric is no larger than
-// the mesh, else as many as the mesh lacks, and one now and then so that two halves find together.
+// the mesh, else as many as the mesh lacks, and one a minute so that two halves find together.
 func (l *loop) calls(now time.Time) {
 	m := l.m
 	connected := m.net.Connected()
@@ -245,7 +245,7 @@ func (l *loop) calls(now time.Time) {
 	n := maxCalls
 	if m.view.Count() > m.cfg.Mesh {
 		n = min(n, max(0, m.cfg.Mesh-len(connected)))
-		if n == 0 && m.rand.Float64() < float64(m.cfg.Gossip)/2/float64(m.cfg.Pull) {
+		if n == 0 && m.rand.Float64() < float64(m.cfg.Gossip)/4/float64(m.cfg.Pull) {
 			n = 1
 		}
 	}

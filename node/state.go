@@ -11,7 +11,7 @@ import (
 
 func (n *Node) buildState() (err error) {
 	n.rooms.state, err = state.New(state.Config{Log: n.cfg.Log, Now: n.cfg.now}, state.Deps{
-		Peers: n.rooms.rpc, Members: n.rooms.members, Table: n.rooms.disk.Table("state"),
+		Peers: n.rooms.rpc, Members: n.rooms.members, Table: n.rooms.disk.Table("state"), Connected: n.rooms.host.Connected,
 	})
 	return err
 }

@@ -13,11 +13,13 @@ type Members interface {
 	Table() []shoal.Member // the others
 }
 
-// Deps are what this room needs of others. All must be set.
+// Deps are what this room needs of others. All but Connected must be set.
 type Deps struct {
 	Peers   shoal.Peers
 	Members Members
 	Table   shoal.Table
+	// Connected lists the peers that a connection leads to: they are told and asked rather than others. nil: any member.
+	Connected func() []shoal.PeerID
 }
 
 // Config has a default for every zero.

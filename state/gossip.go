@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,8 +53,8 @@ func (s *State) Run(ctx context.Context) error {
 			}
 			s.tell(ctx)
 		case <-tick.C:
-			if list := s.alive(); len(list) > 0 {
-				s.compare(ctx, list[rand.IntN(len(list))])
+			if list := s.some(1); len(list) > 0 {
+				s.compare(ctx, list[0])
 			}
 			tick.Reset(s.pause())
 		case <-clean.C:
@@ -77,6 +78,33 @@ func (s *State) alive() (out []shoal.PeerID) {
 	return out
 }
 
+// strangers is how often one of many members is drawn among all, and not among those that are connected: so seldom that it costs
+// little to call them, so often that parts of a fabric that know nothing of each other's news do not stay so.
+const strangers = 1.0 / 32
+
+// some draws n of the other members. In a large fabric they are ones that are connected, but for now and then: to
+// call a stranger takes many times what there is to tell, and its connection another's place.
+func (s *State) some(n int) []shoal.PeerID {
+	list := s.alive()
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	if s.Connected != nil && len(list) > n && rand.Float64() >= strangers {
+		near := make(map[shoal.PeerID]bool)
+		for _, p := range s.Connected() {
+			near[p] = true
+		}
+		slices.SortStableFunc(list, func(a, b shoal.PeerID) int {
+			switch {
+			case near[a] == near[b]:
+				return 0
+			case near[a]:
+				return -1
+			}
+			return 1
+		})
+	}
+	return list[:min(n, len(list))]
+}
+
 // tell brings news to others: to all while they are few, and then only those that are this node's own; to some of
 // many, who tell others.
 func (s *State) tell(ctx context.Context) {
@@ -84,12 +112,11 @@ func (s *State) tell(ctx context.Context) {
 	own := s.own
 	s.own = false
 	s.hearing.Unlock()
-	list := s.alive()
+	list := s.some(s.cfg.Fanout + 1)
 	few := len(list) <= s.cfg.Fanout
 	if few && !own {
 		return
 	} else if !few {
-		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		list = list[:s.cfg.Fanout]
 	}
 	var all sync.WaitGroup

@@ -36,8 +36,8 @@ func (w *world) fill() {
 	}
 }
 
-// acquaint connects each node to some others, drawn among all, as one that has been around for a while is: so many that with
-// those who drew it there is about the mesh that members keep up without a table.
+// acquaint connects each node to some others, drawn among all, as one that has been around for a while is. With those who drew it
+// there is about the mesh that members keep up without a table.
 func (w *world) acquaint(ctx context.Context) {
 	const draws = 12
 	dice := scenario.Dice(w.seed, "acquaintances")
