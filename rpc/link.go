@@ -17,9 +17,9 @@ type Link struct {
 const (
 	rttWeight   = 1.0 / 8
 	rateWeight  = 1.0 / 4
-	smallBody   = 4 << 10   // a call with larger bodies says little about the round trip
-	rateBytes   = 256 << 10 // a stream that moved less says little about the rate
-	samplePause = 8 << 20   // a long stream is sampled this often
+	smallBody   = 4 << 10  // a call with larger bodies says little about the round trip
+	rateBytes   = fullSize // a run of less says little about the rate; a block of 256 KiB is a full record and a rest
+	samplePause = 8 << 20  // a long stream is sampled this often
 )
 
 // meter holds a Link.

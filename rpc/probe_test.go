@@ -89,3 +89,23 @@ func TestProbesAreBounded(t *testing.T) {
 		t.Error("once in ten minutes")
 	}
 }
+
+// TestOneBlockTellsTheRate: a block of 256 KiB with what goes before it is the least that datasets are commonly cut into. A node that
+// was given no more must not be without any rate.
+func TestOneBlockTellsTheRate(t *testing.T) {
+	a, b := newPair(t, tcp, Config{})
+	b.HandleStream("l.block", func(_ context.Context, _ shoal.PeerID, _ []byte, s shoal.Stream) error {
+		_, err := s.Write(make([]byte, 40+256<<10))
+		return err
+	})
+	s, err := a.Open(soon(t), b.Self(), "l.block", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, s); err != nil {
+		t.Fatal(err)
+	}
+	if l := a.Link(b.Self()); l.Rate <= 0 || l.Probed {
+		t.Fatalf("after a block: %+v", l)
+	}
+}

@@ -12,7 +12,7 @@ type measure struct {
 }
 
 const (
-	rateBytes = 256 << 10 // rpc/link.go: a stream that moved less says nothing
+	rateBytes = 256 << 10 // rpc/link.go: less does not fill a record and says nothing
 	rateShare = 0.25      // rpc/link.go: of a new measurement
 	keepers   = 3         // data/keep.go: partitions that a node fetches at once when it is to keep them
 	maxRated  = 1 << 16   // nodes whose links are remembered
