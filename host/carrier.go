@@ -17,7 +17,7 @@ type Carrier func(key crypto.PrivKey, limits network.ResourceManager) (transport
 // simulated network is left out: sockets, the discovery of addresses as others see them and of reachability (it is told by
 // Private), hole punching, and limits of resources. What counts bytes and what closes connections stays.
 func (h *Host) carried(key crypto.PrivKey) ([]libp2p.Option, error) {
-	conns, err := connmgr.NewConnManager(h.cfg.LowPeers, h.cfg.HighPeers)
+	conns, err := connmgr.NewConnManager(h.cfg.LowPeers, h.cfg.HighPeers, connmgr.WithGracePeriod(grace))
 	if err != nil {
 		return nil, err
 	}

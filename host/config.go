@@ -46,7 +46,7 @@ type Config struct {
 	// Door limits what strangers may ask. Zero fields get defaults.
 	Door DoorLimits
 	// LowPeers and HighPeers bound connections: above HighPeers, those of strangers and of the
-	// longest idle are closed down to LowPeers. 0: 256 and 384.
+	// longest idle are closed down to LowPeers, but none in its first 20 seconds. 0: 256 and 384.
 	LowPeers, HighPeers int
 	// Carrier stands in for TCP and QUIC in a simulated network; then Listen must name addresses that it
 	// takes, MDNS does nothing, and nobody relays unless Relays says so. Nil: TCP and QUIC.
@@ -55,6 +55,10 @@ type Config struct {
 	// Log may be nil.
 	Log *slog.Logger
 }
+
+// grace is how long a new connection stays however many there are: long enough for what it was made for, be it several exchanges; most are
+// made for one question of the DHT, and would not be used again.
+const grace = 20 * time.Second
 
 // DoorLimits bound the door's service. Each bucket holds Burst requests and gains Rate a second.
 // Loopback addresses have no bucket of their own.

@@ -118,7 +118,7 @@ func (h *Host) options() ([]libp2p.Option, error) {
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Internal, "host", err)
 	}
-	conns, err := connmgr.NewConnManager(h.cfg.LowPeers, h.cfg.HighPeers)
+	conns, err := connmgr.NewConnManager(h.cfg.LowPeers, h.cfg.HighPeers, connmgr.WithGracePeriod(grace))
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Internal, "host", err)
 	}

@@ -387,6 +387,58 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestLinksKept: against a list that keeps everything.
+func TestLinksKept(t *testing.T) {
+	var now time.Duration
+	const low, high, grace, pause = 4, 6, 20 * time.Second, 10 * time.Second
+	l := NewLinks(400, low, high, false)
+	l.Keep(grace, pause, func() time.Duration { return now })
+	type one struct {
+		to   uint32
+		born time.Duration
+	}
+	var open []one
+	looked := time.Duration(0)
+	r := rand.New(rand.NewPCG(3, 3))
+	most := 0
+	for i := range uint32(390) {
+		now += time.Duration(r.IntN(3000)) * time.Millisecond
+		if i == 200 {
+			now += time.Minute
+		}
+		old := 0
+		for old < len(open) && now-open[old].born >= grace {
+			old++
+		}
+		if len(open) >= high && now-looked >= pause {
+			looked = now
+			open = open[max(0, old-low):]
+		}
+		l.Dial(1, 2+i)
+		open = append(open, one{2 + i, now})
+		if most = max(most, len(open)); l.Count(1) != len(open) {
+			t.Fatalf("%v: %d connections, want %d", now, l.Count(1), len(open))
+		}
+		for j := range uint32(390) {
+			is := slices.ContainsFunc(open, func(o one) bool { return o.to == 2+j })
+			if l.Open(1, 2+j) != is {
+				t.Fatalf("%v: the connection to %d is open: %v", now, 2+j, !is)
+			}
+		}
+	}
+	if most <= high {
+		t.Errorf("never more than %d", most)
+	}
+	m := NewLinks(400, low, high, false)
+	m.Keep(grace, pause, func() time.Duration { return 0 })
+	for i := range uint32(300) {
+		m.Dial(1, 2+i)
+	}
+	if m.Count(1) != mostOpen || m.Open(1, 2) || !m.Open(1, 301) {
+		t.Errorf("%d connections at once, of 300 that are young", m.Count(1))
+	}
+}
+
 func BenchmarkFind(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

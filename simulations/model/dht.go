@@ -35,6 +35,8 @@ type dht struct {
 const (
 	// Connections of a node, as package world has them: host.Config.LowPeers and HighPeers.
 	lowPeers, highPeers = 48, 64
+	// How long a new connection is kept whatever their number, as room host has it, and how often libp2p's connection manager looks.
+	grace, pause = 20 * time.Second, 10 * time.Second
 	// As package memnet has it: TCP, the agreement on TLS, TLS 1.3.
 	handshake = 3
 	// The hello at the door, see members.Admit: the first stream of a gated protocol waits for it.
@@ -77,6 +79,9 @@ func (c *city) buildDHT() error {
 		c.bodies[x].place, d.zone[p] = uint32(p), c.region[x]
 	}
 	d.links = kad.NewLinks(n, lowPeers, highPeers, n < manyNodes)
+	if n < manyNodes { // it is memory, and among so many nobody meets again whom it asked a moment ago
+		d.links.Keep(grace, pause, func() time.Duration { return time.Duration(c.loop.Now()) })
+	}
 	d.space.Memory(large)
 	d.links.Advise = large
 	tables := kad.NewImplied(d.space)
