@@ -45,6 +45,7 @@ type Progress struct {
 	Now, End   time.Duration // simulated, of all runs together
 	Events     uint64
 	Part       float64 // of all that is to do, 0 to 1
+	Making     string  // what is being set up before time begins, as "nodes 321 of 1000"; empty: nothing is
 }
 
 // job is one run to do.
@@ -157,11 +158,11 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 	return runs, nil
 }
 
-func one(ctx context.Context, s *scenario.Scenario, j job, h Helper, tell func(now time.Duration, events uint64)) (*report.Run, error) {
+func one(ctx context.Context, s *scenario.Scenario, j job, h Helper, tell func(now time.Duration, events uint64, making string)) (*report.Run, error) {
 	if j.storey == report.World {
 		return runWorld(ctx, h, s, j.seed, j.policy, tell)
 	}
-	return model.Run(ctx, s, j.seed, model.Options{Policy: j.policy, Progress: func(p model.Progress) { tell(p.Now, p.Events) }})
+	return model.Run(ctx, s, j.seed, model.Options{Policy: j.policy, Progress: func(p model.Progress) { tell(p.Now, p.Events, "") }})
 }
 
 // unmet lists which expectations which runs do not fulfil. Those that were cut short are not asked.
@@ -190,18 +191,19 @@ type meter struct {
 	done   int
 	now    time.Duration // of all
 	events uint64
+	making string
 }
 
 // of returns what one run calls to tell how far it is.
-func (m *meter) of() func(now time.Duration, events uint64) {
+func (m *meter) of() func(now time.Duration, events uint64, making string) {
 	var now time.Duration
 	var events uint64
-	return func(n time.Duration, e uint64) {
+	return func(n time.Duration, e uint64, making string) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.now += n - now
 		m.events += e - events
-		now, events = n, e
+		now, events, m.making = n, e, making
 		m.tell()
 	}
 }
@@ -217,7 +219,7 @@ func (m *meter) end() {
 func (m *meter) tell() {
 	if m.o.Progress != nil {
 		end := time.Duration(m.total) * m.each
-		m.o.Progress(Progress{Runs: m.total, Done: m.done, Now: m.now, End: end, Events: m.events, Part: float64(m.now) / float64(end)})
+		m.o.Progress(Progress{Runs: m.total, Done: m.done, Now: m.now, End: end, Events: m.events, Part: float64(m.now) / float64(end), Making: m.making})
 	}
 }
 
@@ -228,6 +230,9 @@ func (p Progress) Line(elapsed time.Duration) string {
 		left = time.Duration(float64(elapsed) * (1/p.Part - 1)).Round(time.Second).String()
 	}
 	line := fmt.Sprintf("%v of %v simulated, %.2g M events/s, %s left", p.Now.Round(time.Second), p.End.Round(time.Second), float64(p.Events)/1e6/max(elapsed.Seconds(), 1e-3), left)
+	if p.Making != "" {
+		line = p.Making + ", then " + p.End.Round(time.Second).String() + " to simulate"
+	}
 	if p.Runs > 1 {
 		line = fmt.Sprintf("%d of %d runs, ", p.Done, p.Runs) + line
 	}

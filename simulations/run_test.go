@@ -237,3 +237,14 @@ func TestReadyRuns(t *testing.T) {
 		}
 	}
 }
+
+func TestLine(t *testing.T) {
+	for want, p := range map[string]simulations.Progress{
+		"30s of 2m0s simulated, 0.1 M events/s, 30s left":      {Runs: 1, Now: 30 * time.Second, End: 2 * time.Minute, Part: 0.25, Events: 1e6},
+		"1 of 3 runs, nodes: 12 of 100, then 6m0s to simulate": {Runs: 3, Done: 1, End: 6 * time.Minute, Making: "nodes: 12 of 100"},
+	} {
+		if got := p.Line(10 * time.Second); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

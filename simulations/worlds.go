@@ -2,6 +2,7 @@ package simulations
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"time"
 
@@ -24,6 +25,19 @@ const WorldVerb = world.Verb
 func WorldMain() { world.Main() }
 
 // runWorld runs one world.
-func runWorld(ctx context.Context, h Helper, s *scenario.Scenario, seed uint64, policy cost.Policy, tell func(time.Duration, uint64)) (*report.Run, error) {
-	return world.Start(ctx, h, s, seed, policy, func(p world.Progress) { tell(p.At, p.Events) })
+func runWorld(ctx context.Context, h Helper, s *scenario.Scenario, seed uint64, policy cost.Policy, tell func(time.Duration, uint64, string)) (*report.Run, error) {
+	return world.Start(ctx, h, s, seed, policy, func(p world.Progress) { tell(p.At, p.Events, making(p)) })
+}
+
+// making says what is being set up.
+func making(p world.Progress) string {
+	switch {
+	case p.Phase == "nodes" && p.Done == p.Of:
+		return fmt.Sprintf("%d nodes settle", p.Of)
+	case p.Phase == "nodes":
+		return fmt.Sprintf("nodes: %d of %d", p.Done, p.Of)
+	case p.Phase == "data":
+		return fmt.Sprintf("datasets: %d put", p.Done)
+	}
+	return ""
 }

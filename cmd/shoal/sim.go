@@ -263,7 +263,10 @@ func save(page, data string, html func() ([]byte, error), v any) error {
 	return nil
 }
 
-// simMeter shows how far a simulation is, on a terminal, once it has taken a second.
+// tellEvery is how often a simulation tells how far it is where there is no terminal.
+const tellEvery = 15 * time.Second
+
+// simMeter shows how far a simulation is: on a terminal by a bar, once it has taken a second; else by a line now and then.
 type simMeter struct {
 	s     *shell
 	begun time.Time
@@ -273,7 +276,14 @@ type simMeter struct {
 
 func (m *simMeter) on(p simulations.Progress) {
 	now := time.Now()
-	if m.s.json || !onTerminal(m.s.errs) || now.Sub(m.begun) < time.Second || now.Sub(m.told) < 100*time.Millisecond {
+	if !onTerminal(m.s.errs) {
+		if now.Sub(m.begun) >= tellEvery && now.Sub(m.told) >= tellEvery {
+			m.told = now
+			fmt.Fprintln(m.s.errs, p.Line(now.Sub(m.begun)))
+		}
+		return
+	}
+	if m.s.json || now.Sub(m.begun) < time.Second || now.Sub(m.told) < 100*time.Millisecond {
 		return
 	}
 	m.told = now
