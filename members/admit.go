@@ -150,6 +150,20 @@ func (m *Members) ask(ctx context.Context, p shoal.PeerID) *question {
 	return q
 }
 
+// passing reports whether p is a peer that this node need not get to know: it has no table, p is new, and enough members are in contact.
+// Most connections of a large fabric are made for one question of the DHT. Telling, asking and watching each of those peers cost
+// more than the questions did.
+func (m *Members) passing(p shoal.PeerID) bool {
+	if m.cfg.Table {
+		return false
+	}
+	connected := m.net.Connected()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, known := m.view.Lookup(p, m.now())
+	return !known && m.view.Present(connected) >= m.cfg.Mesh
+}
+
 // decide notes a verdict. m.mu is held.
 func (m *Members) decide(p shoal.PeerID, v verdict) {
 	if len(m.verdicts) >= maxVerdicts {
@@ -214,6 +228,7 @@ func (m *Members) judge(p shoal.PeerID, fabric string, chain capability.Chain, i
 	if it != nil && (it.Kind != view.KindRecord || it.Fact.Signer != p) {
 		return 0, shoal.E(shoal.Invalid, "record of "+p.Short(), "it is about somebody else", "")
 	}
+	passing := it != nil && m.passing(p)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
@@ -223,7 +238,7 @@ func (m *Members) judge(p shoal.PeerID, fabric string, chain capability.Chain, i
 	if _, d, barred := m.view.Barred(p, life); barred {
 		return 0, departedError(p, d)
 	}
-	if it != nil {
+	if it != nil && !passing {
 		_, err := m.view.Offer(view.Item{Kind: it.Kind, Fact: it.Fact}, true, now) // of no age: it speaks for itself
 		if err != nil && shoal.KindOf(err) != shoal.Full {
 			return 0, err

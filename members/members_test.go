@@ -461,6 +461,42 @@ func TestWithoutTable(t *testing.T) {
 	})
 }
 
+// TestPassing: without a table, whoever has enough members in contact lets others come and go: they are admitted, and no more.
+func TestPassing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const n, mesh = 24, 2
+		list := w.found(n, func(c *Config) { c.Table = false; c.Mesh = mesh })
+		time.Sleep(5 * time.Second)
+		for _, a := range list {
+			for _, b := range list {
+				if a != b {
+					w.must(a.Connect(t.Context(), b.id, b.addrs))
+					w.must(a.m.Admit(t.Context(), b.id))
+				}
+			}
+		}
+		time.Sleep(time.Minute)
+		known := 0
+		for _, a := range list {
+			alive := 0
+			for _, r := range a.m.Table() {
+				if r.State == shoal.Alive {
+					alive++
+				}
+			}
+			if known += alive; alive < mesh {
+				t.Errorf("a node has %d members in contact", alive)
+			}
+		}
+		if each := float64(known) / n; each > 4*mesh {
+			t.Errorf("a node has %.1f of %d members in contact on average", each, n-1)
+		}
+		for _, a := range list {
+			w.must(a.m.Admit(t.Context(), list[0].id))
+		}
+	})
+}
+
 func TestAdmit(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		list := w.found(2)

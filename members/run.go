@@ -142,6 +142,9 @@ func (m *Members) meet(ctx context.Context, p shoal.PeerID) {
 		m.cfg.Log.Debug("members: not admitted", "peer", p, "error", err)
 		return
 	}
+	if m.passing(p) {
+		return
+	}
 	if err := m.fetch(ctx, p); err != nil {
 		m.cfg.Log.Debug("members: pull", "peer", p, "error", err)
 	}
@@ -244,7 +247,7 @@ func (l *loop) calls(now time.Time) {
 	m.mu.Lock()
 	n := maxCalls
 	if m.view.Count() > m.cfg.Mesh {
-		n = min(n, max(0, m.cfg.Mesh-len(connected)))
+		n = min(n, max(0, m.cfg.Mesh-m.view.Present(connected)))
 		if n == 0 && m.rand.Float64() < float64(m.cfg.Gossip)/4/float64(m.cfg.Pull) {
 			n = 1
 		}

@@ -97,6 +97,9 @@ func (v *View) Late(connected []shoal.PeerID, now time.Time) []shoal.PeerID {
 	})
 }
 
+// Present returns how many of list are other members with a record.
+func (v *View) Present(list []shoal.PeerID) int { return len(v.present(list)) }
+
 // present returns those of list that are other members, in the order of list.
 func (v *View) present(list []shoal.PeerID) []shoal.PeerID {
 	out := make([]shoal.PeerID, 0, len(list))

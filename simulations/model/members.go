@@ -87,10 +87,11 @@ func beat(n float64, every time.Duration, most float64) float64 {
 	return min(max(every.Seconds(), n*every.Seconds()/100), most)
 }
 
-// conns is how many connections a node has, on average: those that members keep up, and those of the DHT besides.
+// conns is how many connections to members a node looks after, on average: those that members keep up, and with a table those of the
+// DHT besides; without one they pass, see room members.
 func (m *members) conns(n int) float64 {
 	d, least := m.c.dht, float64(min(n-1, meshOf(m.c.s.Table)))
-	if m.c.len() >= manyNodes { // those are not noted at both ends
+	if !m.c.s.Table || m.c.len() >= manyNodes { // among so many they are not noted at both ends
 		return least
 	}
 	step, seen, sum := max(m.c.len()/64, 1), 0, 0
