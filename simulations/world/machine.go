@@ -123,7 +123,7 @@ func (m *machine) open(ctx context.Context, by *node.Node, invite string) error 
 			Key: m.key, Storage: storage.Options{FS: disk, Shared: w.shared, Pause: disk.Pause}, Pause: disk.Pause,
 			Attributes: m.attributes(), Now: m.now, Boottime: func() time.Duration { return time.Since(w.born) + time.Hour }, By: by,
 			Sandbox: w.box, Runner: func(r shoal.Runner) shoal.Runner { return &bench{Runner: r, m: m, ready: map[string]bool{}} },
-			Device: m.compute, Natives: map[string]agents.Native{agentCode: {Behaviour: ledger{}}}, ReadAhead: 2 << 10, Count: w.tally.called, Warm: warm,
+			Device: m.compute, Natives: map[string]agents.Native{agentCode: {Behaviour: ledger{}}}, ReadAhead: 512, Count: w.tally.called, Warm: warm,
 		},
 	}
 	for k, v := range c.Labels {
