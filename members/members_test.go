@@ -491,8 +491,24 @@ func TestPassing(t *testing.T) {
 		if each := float64(known) / n; each > 4*mesh {
 			t.Errorf("a node has %.1f of %d members in contact on average", each, n-1)
 		}
-		for _, a := range list {
-			w.must(a.m.Admit(t.Context(), list[0].id))
+		// Those it knows are gone at once: it gets to know who is there.
+		lone := list[n-1]
+		for _, r := range lone.m.Table() {
+			for _, b := range list[:n-1] {
+				if b.id == r.ID {
+					b.halt()
+				}
+			}
+		}
+		time.Sleep(time.Minute)
+		alive := 0
+		for _, r := range lone.m.Table() {
+			if r.State == shoal.Alive {
+				alive++
+			}
+		}
+		if alive < mesh {
+			t.Errorf("after its mesh is gone a node has %d members in contact", alive)
 		}
 	})
 }

@@ -235,7 +235,7 @@ func (l *loop) round(now time.Time) {
 }
 
 // calls dials members that are not connected: all that are due while the fabric is no larger than
-// the mesh, else as many as the mesh lacks, and one a minute so that two halves find together.
+// the mesh, else as many as the mesh lacks, and one a minute so that two halves find together. Whoever passes by comes before a call.
 func (l *loop) calls(now time.Time) {
 	m := l.m
 	connected := m.net.Connected()
@@ -245,9 +245,16 @@ func (l *loop) calls(now time.Time) {
 	}
 	var list []call
 	m.mu.Lock()
-	n := maxCalls
+	n, lacks := maxCalls, max(0, m.cfg.Mesh-m.view.Present(connected))
+	for _, p := range connected {
+		v, shown := m.verdicts[p]
+		if _, known := m.view.Lookup(p, now); lacks > 0 && !known && shown && v.err == nil {
+			lacks--
+			l.do(func(ctx context.Context) { m.meet(ctx, p) })
+		}
+	}
 	if m.view.Count() > m.cfg.Mesh {
-		n = min(n, max(0, m.cfg.Mesh-m.view.Present(connected)))
+		n = min(n, lacks)
 		if n == 0 && m.rand.Float64() < float64(m.cfg.Gossip)/4/float64(m.cfg.Pull) {
 			n = 1
 		}
