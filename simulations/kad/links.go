@@ -45,7 +45,7 @@ func NewLinks(n, low, high int, both bool) *Links {
 }
 
 // Keep has connections stay open for a grace whatever their number, and looks for what to close once in a pause. It is called before any
-// is noted, and takes a kilobyte a node.
+// is noted, and takes two kilobytes a node.
 func (l *Links) Keep(grace, pause time.Duration, now func() time.Duration) {
 	l.now, l.grace, l.pause, l.room = now, grace, pause, mostOpen
 	l.looked = make([]uint32, len(l.ends))
