@@ -29,6 +29,40 @@ func (natives) Run(_ context.Context, r shoal.Run) (shoal.Ran, error) {
 	return shoal.Ran{Exit: 3, Devices: []string{"nvidia:0"}, Bounds: "cgroup v2"}, err
 }
 
+// TestARefusalIsOfWhatWasAsked: who refuses much takes less at once after.
+func TestARefusalIsOfWhatWasAsked(t *testing.T) {
+	f := newFabric(t, 2, nil)
+	f.net = shoaltest.NewNetwork()
+	for i, p := range f.nodes {
+		if err := p.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p.runs = natives{}
+		if i > 0 {
+			p.execs = []string{"train"}
+			p.room = func(_ cid.Cid, l shoal.Limits) (bool, error) {
+				if l.Memory > 1<<30 {
+					return false, shoal.E(shoal.Refused, "", "this node gives 1 GiB at most", "")
+				}
+				return true, nil
+			}
+		}
+		p.node = f.net.Node(p.id)
+		p.start()
+	}
+	ctx, home := within(t, 20*time.Second), f.nodes[0].s
+	much := shoal.Task{ID: home.NewID(), Module: shoal.ExecCID("train"), Limits: shoal.Limits{Memory: 8 << 30}}
+	if _, _, err := home.Run(ctx, much, RunOptions{}); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "1 GiB at most") {
+		t.Errorf("much: %v", err)
+	}
+	for _, memory := range []uint64{0, 1 << 20} {
+		less := shoal.Task{ID: home.NewID(), Module: much.Module, Limits: shoal.Limits{Memory: memory}}
+		if out, _, err := home.Run(ctx, less, RunOptions{}); err != nil || out.Peer != f.nodes[1].id {
+			t.Errorf("%d bytes: %+v %v", memory, out, err)
+		}
+	}
+}
+
 func TestNativeTasksGoWhereThereIsRoom(t *testing.T) {
 	f := newFabric(t, 5, nil)
 	room := map[int]func() (bool, error){

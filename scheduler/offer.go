@@ -17,7 +17,7 @@ import (
 
 type offerKey struct {
 	peer shoal.PeerID
-	what string // the job, or the module, inputs and requirements
+	what string // the job, or the module, inputs, requirements and limits
 }
 
 // noted is an offer as this node remembers it. The zero value stands for a peer that was not asked.
@@ -49,6 +49,9 @@ func (p *placer) ask(ctx context.Context, c *candidates, fresh time.Duration) ma
 			q.Inputs = append(q.Inputs, in.CID)
 		}
 		h.Write([]byte(c.t.Needs))
+		if c.t.Limits != (shoal.Limits{}) { // who refuses 8 GiB takes one that asks for less
+			h.Write(wire.Marshal(c.t.Limits))
+		}
 		what = string(h.Sum(nil))
 	}
 	chosen := slices.Clone(c.list)
