@@ -116,14 +116,19 @@ func (l *loop) again(p shoal.PeerID) {
 	}
 }
 
+// lately reports whether p was met within a minute.
+func (l *loop) lately(p shoal.PeerID, now time.Time) bool {
+	if len(l.met) > 4*maxSeen {
+		clear(l.met)
+	}
+	return now.Sub(l.met[p]) < time.Minute
+}
+
 // hear connects to a node on the local network that may be a member, now and then.
 func (l *loop) hear(e event) {
 	m := l.m
 	now := m.now()
-	if len(l.met) > 4*maxSeen {
-		clear(l.met)
-	}
-	if now.Sub(l.met[e.peer]) < time.Minute {
+	if l.lately(e.peer, now) {
 		return
 	}
 	m.mu.Lock()
@@ -248,8 +253,9 @@ func (l *loop) calls(now time.Time) {
 	n, lacks := maxCalls, max(0, m.cfg.Mesh-m.view.Present(connected))
 	for _, p := range connected {
 		v, shown := m.verdicts[p]
-		if _, known := m.view.Lookup(p, now); lacks > 0 && !known && shown && v.err == nil {
+		if _, known := m.view.Lookup(p, now); lacks > 0 && !known && shown && v.err == nil && !l.lately(p, now) {
 			lacks--
+			l.met[p] = now // once a minute, should it not answer
 			l.do(func(ctx context.Context) { m.meet(ctx, p) })
 		}
 	}
