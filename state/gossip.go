@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -88,19 +87,17 @@ func (s *State) some(n int) []shoal.PeerID {
 	list := s.alive()
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	if s.Connected != nil && len(list) > n && rand.Float64() >= strangers {
-		near := make(map[shoal.PeerID]bool)
+		open := make(map[shoal.PeerID]bool)
 		for _, p := range s.Connected() {
-			near[p] = true
+			open[p] = true
 		}
-		slices.SortStableFunc(list, func(a, b shoal.PeerID) int {
-			switch {
-			case near[a] == near[b]:
-				return 0
-			case near[a]:
-				return -1
+		near := 0
+		for i, p := range list {
+			if open[p] {
+				list[i], list[near] = list[near], p
+				near++
 			}
-			return 1
-		})
+		}
 	}
 	return list[:min(n, len(list))]
 }
