@@ -29,27 +29,33 @@ func (natives) Run(_ context.Context, r shoal.Run) (shoal.Ran, error) {
 	return shoal.Ran{Exit: 3, Devices: []string{"nvidia:0"}, Bounds: "cgroup v2"}, err
 }
 
-// TestARefusalIsOfWhatWasAsked: who refuses much takes less at once after.
-func TestARefusalIsOfWhatWasAsked(t *testing.T) {
-	f := newFabric(t, 2, nil)
+// native has all nodes but the first begin anew with an executor; room is asked of each by its index.
+func (f *fabric) native(room func(i int, code cid.Cid, l shoal.Limits) (bool, error)) {
+	f.t.Helper()
 	f.net = shoaltest.NewNetwork()
 	for i, p := range f.nodes {
 		if err := p.s.Close(); err != nil {
-			t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		p.runs = natives{}
 		if i > 0 {
 			p.execs = []string{"train"}
-			p.room = func(_ cid.Cid, l shoal.Limits) (bool, error) {
-				if l.Memory > 1<<30 {
-					return false, shoal.E(shoal.Refused, "", "this node gives 1 GiB at most", "")
-				}
-				return true, nil
-			}
+			p.room = func(code cid.Cid, l shoal.Limits) (bool, error) { return room(i, code, l) }
 		}
 		p.node = f.net.Node(p.id)
 		p.start()
 	}
+}
+
+// TestARefusalIsOfWhatWasAsked: who refuses much takes less at once after.
+func TestARefusalIsOfWhatWasAsked(t *testing.T) {
+	f := newFabric(t, 2, nil)
+	f.native(func(_ int, _ cid.Cid, l shoal.Limits) (bool, error) {
+		if l.Memory > 1<<30 {
+			return false, shoal.E(shoal.Refused, "", "this node gives 1 GiB at most", "")
+		}
+		return true, nil
+	})
 	ctx, home := within(t, 20*time.Second), f.nodes[0].s
 	much := shoal.Task{ID: home.NewID(), Module: shoal.ExecCID("train"), Limits: shoal.Limits{Memory: 8 << 30}}
 	if _, _, err := home.Run(ctx, much, RunOptions{}); shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "1 GiB at most") {
@@ -73,24 +79,12 @@ func TestNativeTasksGoWhereThereIsRoom(t *testing.T) {
 		},
 		4: func() (bool, error) { return false, shoal.E(shoal.Refused, "", "this node gives 1 GiB at most", "") },
 	}
-	f.net = shoaltest.NewNetwork()
-	for i, p := range f.nodes {
-		if err := p.s.Close(); err != nil {
-			t.Fatal(err)
+	f.native(func(i int, code cid.Cid, _ shoal.Limits) (bool, error) {
+		if shoal.CodeName(code) != "exec:train" {
+			t.Errorf("asked of %s", code)
 		}
-		p.runs = natives{}
-		if i > 0 {
-			p.execs = []string{"train"}
-			p.room = func(code cid.Cid, _ shoal.Limits) (bool, error) {
-				if shoal.CodeName(code) != "exec:train" {
-					t.Errorf("asked of %s", code)
-				}
-				return room[i]()
-			}
-		}
-		p.node = f.net.Node(p.id)
-		p.start()
-	}
+		return room[i]()
+	})
 	ctx := within(t, 20*time.Second)
 	home := f.nodes[0].s
 	task := shoal.Task{ID: home.NewID(), Module: shoal.ExecCID("train"), Needs: "cpus == 4 // of each"}
