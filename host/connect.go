@@ -118,6 +118,13 @@ func (h *Host) Connected() []shoal.PeerID {
 	return out
 }
 
+// Heard reports whether an address of p is known here: from its announcements, from peers that named it, or from a connection of the
+// last quarter of an hour.
+func (h *Host) Heard(p shoal.PeerID) bool {
+	id, err := decode(p)
+	return err == nil && len(h.inner.Peerstore().Addrs(id)) > 0
+}
+
 // IsConnected reports whether there is a connection to p.
 func (h *Host) IsConnected(p shoal.PeerID) bool {
 	id, err := decode(p)

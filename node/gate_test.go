@@ -127,6 +127,30 @@ func TestGateOfANode(t *testing.T) {
 	}
 }
 
+// TestConnectAsHeard: who is reached at an address that is known already is not looked for in the DHT, where nobody knows it; nor is
+// that the end when the address is of old.
+func TestConnectAsHeard(t *testing.T) {
+	t.Parallel()
+	n := nodes(t, 1, nil)[0]
+	out := outsider(t)
+	if err := n.connect(t.Context(), out.ID()); shoal.KindOf(err) != shoal.NotFound {
+		t.Fatalf("somebody nobody has heard of: %v", err)
+	}
+	if err := n.rooms.host.Connect(t.Context(), out.ID(), out.Addresses()); err != nil {
+		t.Fatal(err)
+	}
+	n.rooms.host.Disconnect(out.ID())
+	if err := n.connect(t.Context(), out.ID()); err != nil {
+		t.Errorf("at the address that it had a moment ago: %v", err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.connect(t.Context(), out.ID()); shoal.KindOf(err) != shoal.NotFound {
+		t.Errorf("when it is gone: %v", err)
+	}
+}
+
 // garbage is what is no message: noise, and noise in the frames that protobuf and CBOR messages come in.
 func garbage(r *rand.Rand) [][]byte {
 	noise := make([]byte, 1+r.IntN(1<<r.IntN(15)))

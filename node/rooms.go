@@ -235,11 +235,23 @@ func (n *Node) follow() {
 	}
 }
 
-// connect dials a member whose stream is wanted: at the addresses the table has, else at those that
-// the DHT finds: of a peer that somebody who was asked has met, else in the record that it put.
+// haste is how long a dial may take at addresses that may be of old before the DHT is asked as well: four round trips over an ocean.
+const haste = 2 * time.Second
+
+// connect dials a member whose stream is wanted: at the addresses the table has, else at those that an announcement or an earlier
+// connection told, else at those that the DHT finds: of a peer that somebody who was asked has met, else in the record that it put. To
+// ask the DHT makes two dozen connections in place of one.
 func (n *Node) connect(ctx context.Context, p shoal.PeerID) error {
 	addrs := n.rooms.members.Addresses(p)
 	if d := n.late.dht.Load(); len(addrs) == 0 && d != nil {
+		if n.rooms.host.Heard(p) {
+			soon, cancel := context.WithTimeout(ctx, haste)
+			err := n.rooms.host.Connect(soon, p, nil)
+			cancel()
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+		}
 		found, err := d.FindPeer(ctx, p)
 		if err != nil && shoal.KindOf(err) == shoal.NotFound {
 			var m shoal.Member
