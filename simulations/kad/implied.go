@@ -10,6 +10,8 @@ type Tables interface {
 	// Closest appends the n nodes closest to a key in the table of the node at a place, as kbucket's NearestPeers finds them:
 	// those of the key's bucket, and of others as far as these are not enough. They come in no order.
 	Closest(of uint32, key uint64, n int, now time.Duration, out []uint32) []uint32
+	// Has reports whether b is in the table of the node at a.
+	Has(a, b uint32, now time.Duration) bool
 	// Met says that a asked b and had an answer.
 	Met(a, b uint32, now time.Duration)
 	// Lost says that a asked b in vain.
@@ -160,7 +162,7 @@ func contains(list []uint32, v uint32) bool {
 	return false
 }
 
-// Has reports whether b is in the table of a.
+// Has implements Tables.
 func (t *Implied) Has(a, b uint32, now time.Duration) bool {
 	s := t.s
 	id := s.ids[a]

@@ -374,10 +374,16 @@ func TestLinks(t *testing.T) {
 			t.Errorf("connection %d is open: %v", i, !want)
 		}
 	}
-	if !l.Open(12, 1) {
-		t.Error("the other end is not open")
+	if !l.Open(12, 1) || l.Open(10, 1) {
+		t.Error("the other end is not as this one")
+	}
+	if l.Count(1) != 5 || l.Count(10) != 0 || l.Count(12) != 1 || l.Opened != 7 {
+		t.Errorf("%d connections, %d and %d, %d opened", l.Count(1), l.Count(10), l.Count(12), l.Opened)
 	}
 	l.Down(12)
+	if l.Noted(1) != 5 || l.Count(1) != 4 {
+		t.Errorf("%d connections after one node is gone", l.Count(1))
+	}
 	if l.Open(1, 12) || l.Open(12, 1) {
 		t.Error("a connection to a dead node is open")
 	}

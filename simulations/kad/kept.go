@@ -112,6 +112,13 @@ func (t *Kept) Closest(of uint32, key uint64, n int, now time.Duration, out []ui
 	return out
 }
 
+// Has implements Tables.
+func (t *Kept) Has(a, b uint32, now time.Duration) bool {
+	k := t.tables[a]
+	return len(k) > 0 && !t.s.evicted(a, b, now) &&
+		slices.ContainsFunc(k[t.bucket(a, t.s.ids[b])], func(c contact) bool { return c.place == b })
+}
+
 func (t *Kept) take(of uint32, list []contact, now time.Duration, out []uint32) []uint32 {
 	for _, c := range list {
 		if !t.s.evicted(of, c.place, now) {

@@ -1,6 +1,7 @@
 package kad
 
 import (
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -20,8 +21,42 @@ type Links struct {
 	born         [][]uint32 // as rows: when each was noted, in milliseconds
 	looked       []uint32   // by node: when it was last looked at what to close, in milliseconds
 
+	// Worth says what a connection of a to b is worth to a, among those past the grace; nil: all are alike.
+	Worth func(a, b uint32) Worth
+
+	// Opened counts the connections that were noted.
+	Opened uint64
+
 	// Advise is told of large arrays that are read all over, as they are made, for advice to the system; nil: nobody is.
 	Advise func(array any)
+}
+
+// Worth is what a connection is worth to a node.
+type Worth uint8
+
+// What kad-dht has the connection manager think of a peer.
+const (
+	Passing   Worth = iota // it is not in the routing table
+	Useful                 // it is
+	Protected              // in the first two buckets of it
+
+	ended
+)
+
+// protectedBuckets is kad-dht's.
+const protectedBuckets = 2
+
+// WorthIn returns what connections are worth to those whose routing tables t are.
+func WorthIn(s *Space, t Tables, now func() time.Duration) func(a, b uint32) Worth {
+	return func(a, b uint32) Worth {
+		switch {
+		case !t.Has(a, b, now()):
+			return Passing
+		case bits.LeadingZeros64(s.ids[a]^s.ids[b]) < protectedBuckets:
+			return Protected
+		}
+		return Useful
+	}
 }
 
 // end is what there is of one node.
@@ -81,6 +116,7 @@ func (l *Links) Open(a, b uint32) bool {
 
 // Dial notes a connection from a to b.
 func (l *Links) Dial(a, b uint32) {
+	l.Opened++
 	l.note(a, b)
 	if l.both {
 		l.note(b, a)
@@ -97,39 +133,102 @@ func (l *Links) note(a, b uint32) {
 		e.row = l.used
 	}
 	var now uint32
-	list := l.list(e)
-	drop := 0
 	if l.now != nil {
 		now = uint32(l.now().Milliseconds())
-		drop = l.past(a, now)
-		times := l.times(e)
-		_ = append(times[:copy(times, times[drop:])], now)
-	} else if len(list) == l.high {
-		drop = l.high - l.low
+		l.trim(a, now)
+	} else if int(e.n) == l.high {
+		for range l.high - l.low {
+			l.end(a, 0)
+		}
 	}
-	list = append(list[:copy(list, list[drop:])], b|uint32(l.ends[b].life)<<nodeBits)
-	e.n = uint8(len(list))
+	e.n++
+	l.list(e)[e.n-1] = b | uint32(l.ends[b].life)<<nodeBits
+	if l.now != nil {
+		l.times(e)[e.n-1] = now
+	}
 }
 
-// past returns how many connections of a, the oldest, are closed.
-func (l *Links) past(a, now uint32) int {
-	times := l.times(&l.ends[a])
-	if len(times) >= l.high && now-l.looked[a] >= uint32(l.pause.Milliseconds()) {
+// trim closes the connections of a that are too many, as libp2p's connection manager does: of those past the grace, and not worth to be
+// kept whatever their number, all but Low; the oldest of those of the least worth first.
+func (l *Links) trim(a, now uint32) {
+	e := &l.ends[a]
+	if int(e.n) >= l.high && now-l.looked[a] >= uint32(l.pause.Milliseconds()) {
 		l.looked[a] = now
-		old, _ := slices.BinarySearchFunc(times, uint32(l.grace.Milliseconds()), func(born, grace uint32) int {
+		l.prune(e)
+		old, _ := slices.BinarySearchFunc(l.times(e), uint32(l.grace.Milliseconds()), func(born, grace uint32) int {
 			if now-born >= grace {
 				return -1
 			}
 			return 1
 		})
-		if old > l.low {
-			return old - l.low
+		if int(e.n) >= l.high && old > l.low {
+			l.trimOld(a, old)
 		}
 	}
-	if len(times) == l.room {
-		return 1
+	if int(e.n) == l.room {
+		l.end(a, 0)
 	}
-	return 0
+}
+
+// trimOld closes what is too many of the first connections of a, which are past the grace.
+func (l *Links) trimOld(a uint32, old int) {
+	var worth [mostOpen]Worth
+	over := -l.low
+	for i, x := range l.list(&l.ends[a])[:old] {
+		if l.Worth != nil {
+			worth[i] = l.Worth(a, x&(1<<nodeBits-1))
+		}
+		if worth[i] != Protected {
+			over++
+		}
+	}
+	for _, w := range []Worth{Passing, Useful} {
+		for i := 0; i < old && over > 0; i++ {
+			if worth[i] == w {
+				worth[i] = ended
+				over--
+			}
+		}
+	}
+	for i := old - 1; i >= 0; i-- {
+		if worth[i] == ended {
+			l.end(a, i)
+		}
+	}
+}
+
+// end closes a connection of a, at both ends if both have noted it.
+func (l *Links) end(a uint32, i int) {
+	e := &l.ends[a]
+	if l.both {
+		x := l.list(e)[i]
+		if far := &l.ends[x&(1<<nodeBits-1)]; uint8(x>>nodeBits) == far.life && far.n > 0 {
+			if j := slices.Index(l.list(far), a|uint32(e.life)<<nodeBits); j >= 0 {
+				l.cut(far, j)
+			}
+		}
+	}
+	l.cut(e, i)
+}
+
+// prune drops the connections to nodes that have gone down since.
+func (l *Links) prune(e *end) {
+	for i := int(e.n) - 1; i >= 0; i-- {
+		if x := l.list(e)[i]; uint8(x>>nodeBits) != l.ends[x&(1<<nodeBits-1)].life {
+			l.cut(e, i)
+		}
+	}
+}
+
+// cut takes an entry out of a list.
+func (l *Links) cut(e *end, i int) {
+	list := l.list(e)
+	copy(list[i:], list[i+1:])
+	if l.now != nil {
+		times := l.times(e)
+		copy(times[i:], times[i+1:])
+	}
+	e.n--
 }
 
 func (l *Links) grow() {
@@ -143,8 +242,25 @@ func (l *Links) grow() {
 	}
 }
 
-// Count returns how many connections a has noted.
-func (l *Links) Count(a uint32) int { return int(l.ends[a].n) }
+// Count returns how many connections a has, to nodes that are up.
+func (l *Links) Count(a uint32) int {
+	e := &l.ends[a]
+	if e.n > 0 {
+		l.prune(e)
+	}
+	return int(e.n)
+}
+
+// Of appends the up to n nodes to which a has had connections for longest.
+func (l *Links) Of(a uint32, n int, out []uint32) []uint32 {
+	for _, x := range l.list(&l.ends[a])[:min(l.Count(a), n)] {
+		out = append(out, x&(1<<nodeBits-1))
+	}
+	return out
+}
+
+// Noted returns how many connections a has noted, some of which may be to nodes that have gone down. It reads one word.
+func (l *Links) Noted(a uint32) int { return int(l.ends[a].n) }
 
 // Down ends all connections of a node.
 func (l *Links) Down(a uint32) {

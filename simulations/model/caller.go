@@ -227,7 +227,7 @@ func (k *agents) locate(from node, a *actors.Agent) (found []node, took time.Dur
 	}
 	best := time.Duration(-1)
 	asked := 0
-	for _, n := range c.known(from) {
+	for _, n := range c.acquainted(from) {
 		if n == from || asked == around {
 			continue
 		}

@@ -20,7 +20,11 @@ type dht struct {
 	dice   *rand.Rand // of the mesh
 	nodeAt []node     // by place
 	zone   []uint8    // by place: its region
+	near   []uint32   // of acquainted, reused
 	seen   int        // of soon: what is read has to go somewhere
+
+	back    int      // nodes that came up, and whose tables are to be filled
+	filling []uint32 // the first of them
 
 	lookupTime, lookupHops, findTime, gpuTime *values
 	lookups, asked, exact                     uint64
@@ -80,19 +84,27 @@ func (c *city) buildDHT() error {
 	}
 	d.links = kad.NewLinks(n, lowPeers, highPeers, n < manyNodes)
 	if n < manyNodes { // it is memory, and among so many nobody meets again whom it asked a moment ago
-		d.links.Keep(grace, pause, func() time.Duration { return time.Duration(c.loop.Now()) })
+		d.links.Keep(grace, pause, c.now)
 	}
 	d.space.Memory(large)
 	d.links.Advise = large
 	tables := kad.NewImplied(d.space)
 	tables.Advise(large)
+	if n < manyNodes {
+		d.links.Worth = kad.WorthIn(d.space, tables, c.now)
+	}
 	d.s = &kad.Searcher{Space: d.space, Tables: tables, Links: d.links, Net: d, Handshake: handshake, Greet: greet}
 	d.dice = c.loop.Rand("mesh")
 	for p := range d.nodeAt {
 		d.mesh(uint32(p))
 	}
-	if c.s.Start == "bootstrap" {
+	switch {
+	case c.s.Start == "bootstrap":
 		d.bootstrap()
+	case n < manyNodes: // each has looked for its own id, as kad-dht does to refresh a table, and has those connections
+		for p := range uint32(n) {
+			d.s.Find(p, d.space.ID(p), 0, nil)
+		}
 	}
 	d.records.init(d)
 	d.lookupTime, d.lookupHops = c.tell.of("lookup_ms"), c.tell.of("lookup_hops")
@@ -115,6 +127,9 @@ func (d *dht) went(place uint32, up bool) {
 	d.space.Set(place, up, d.c.now())
 	if up {
 		d.mesh(place)
+		if d.back++; len(d.filling) < mostUpkeep {
+			d.filling = append(d.filling, place)
+		}
 	} else {
 		d.links.Down(place)
 	}
@@ -125,7 +140,7 @@ func (d *dht) soon(places []uint32) {
 	x := 0
 	for _, p := range places {
 		at, _ := d.space.Since(p)
-		x ^= int(at) ^ d.links.Count(p)
+		x ^= int(at) ^ d.links.Noted(p)
 	}
 	d.seen ^= x
 }
@@ -227,6 +242,7 @@ func (d *dht) lookup(from node) {
 func (d *dht) bootstrap() {
 	d.kept = kad.NewKept(d.space)
 	d.s.Tables = d.kept
+	d.links.Worth = kad.WorthIn(d.space, d.kept, d.c.now)
 	r := d.c.loop.Rand("bootstrap")
 	first := d.nodeAt[0]
 	for x := range node(d.c.len()) {

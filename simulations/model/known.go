@@ -56,6 +56,21 @@ type pool struct {
 // known lists the members that a node knows.
 func (c *city) known(n node) []node { return c.tasks.pool(n).nodes }
 
+// acquainted lists the members that a node is in touch with: without a table, and among as few as have their connections noted, those
+// to which it has had them for longest, which are its mesh.
+func (c *city) acquainted(n node) []node {
+	d := c.dht
+	if c.s.Table || c.len() >= manyNodes {
+		return c.known(n)
+	}
+	d.near = d.links.Of(d.place(n), contacts, d.near[:0])
+	list := make([]node, len(d.near))
+	for i, p := range d.near {
+		list[i] = d.nodeAt[p]
+	}
+	return list
+}
+
 // pool returns the one that a node's knowledge is.
 func (t *tasks) pool(n node) *pool {
 	c := t.c

@@ -30,6 +30,10 @@ const (
 
 	askBytes  = 2 + askHead + 2 // a push without news, and its reply, with the frames of rpc; the method has 12 letters
 	pullBytes = askBytes + 14   // a pull of who knows the same, and its reply
+
+	// What either end of a new connection asks of the other, with the reply and the begin of the stream: a credential for its own (of two
+	// links) and a record, which is not counted here; and libp2p's identify. A test holds them against those of complete nodes.
+	helloBytes, identifyBytes = 1131, 1146
 )
 
 // members is the district of liveness: what it costs. Who is there is known from c.up and the delays of those who ask.
@@ -40,6 +44,10 @@ type members struct {
 	items  []float64         // by class: bytes of a node's record in a push
 	told   map[node]*telling // of nodes that have work
 	extras float64           // bytes of records of changed load, that are not counted yet
+
+	hello, identify *uint64
+	opened, first   uint64 // connections that are counted, and those of the begin
+	item            uint64 // bytes of a node's record in a push, on average
 }
 
 // telling is what a node last said of itself.
@@ -50,13 +58,23 @@ type telling struct {
 }
 
 func (c *city) buildMembers() error {
-	m := &members{c: c, bytes: c.says("members.push", report.ByMembers), told: map[node]*telling{}}
-	for i := range c.s.Classes {
-		m.items = append(m.items, float64(itemSize(c.s, &c.s.Classes[i])))
+	m := &members{
+		c: c, bytes: c.says("members.push", report.ByMembers), told: map[node]*telling{},
+		hello: c.says("hello", report.ByMembers), identify: c.says("ipfs/id", report.ByOther),
+		opened: c.dht.links.Opened, first: c.dht.links.Opened,
 	}
+	for i := range c.s.Classes {
+		size := itemSize(c.s, &c.s.Classes[i])
+		m.items = append(m.items, float64(size))
+		m.item += uint64(size * c.s.Classes[i].Count)
+	}
+	m.item /= uint64(c.len())
 	c.members = m
 	c.every(membersEvery, m.count)
-	c.finishers = append([]func(*report.Run){func(*report.Run) { m.count() }}, c.finishers...)
+	c.finishers = append(c.finishers, func(r *report.Run) {
+		m.count()
+		r.Figures["connections_per_node_hour"] = float64(m.opened-m.first) / float64(c.len()) / max(c.loop.Now().Seconds()/3600, 1e-9)
+	})
 	return nil
 }
 
@@ -90,10 +108,18 @@ func beat(n float64, every time.Duration, most float64) float64 {
 // conns is how many connections to members a node looks after, on average: those that members keep up, and with a table those of the
 // DHT besides; without one they pass, see room members.
 func (m *members) conns(n int) float64 {
-	d, least := m.c.dht, float64(min(n-1, meshOf(m.c.s.Table)))
-	if !m.c.s.Table || m.c.len() >= manyNodes { // among so many they are not noted at both ends
-		return least
+	switch {
+	case !m.c.s.Table:
+		return float64(min(n-1, contacts))
+	case m.c.len() >= manyNodes: // among so many they are not noted at both ends
+		return float64(min(n-1, mesh))
 	}
+	return min(max(float64(min(n-1, mesh)), m.open()), float64(n-1))
+}
+
+// open is how many connections a node has, on average.
+func (m *members) open() float64 {
+	d := m.c.dht
 	step, seen, sum := max(m.c.len()/64, 1), 0, 0
 	for x := 0; x < m.c.len(); x += step {
 		if m.c.up[x] {
@@ -101,7 +127,7 @@ func (m *members) conns(n int) float64 {
 			seen++
 		}
 	}
-	return min(max(least, float64(sum)/float64(max(seen, 1))), float64(n-1))
+	return float64(sum) / float64(max(seen, 1))
 }
 
 func meshOf(table bool) int {
@@ -130,6 +156,10 @@ func (m *members) copies(n int) float64 {
 // count adds up what all nodes have said since the last time, as if all were idle, and the records of those that were not.
 func (m *members) count() {
 	c := m.c
+	fresh := c.dht.links.Opened - m.opened
+	m.opened += fresh
+	*m.hello += fresh * 2 * (helloBytes + m.item) // each end asks the other
+	*m.identify += fresh * 2 * identifyBytes
 	span := (c.now() - m.until).Seconds()
 	m.until = c.now()
 	up, item := 0, 0.0
@@ -144,7 +174,7 @@ func (m *members) count() {
 	}
 	conns := m.conns(up)
 	// In each round, those who were silent for longer than the hush, so at most each in every second one.
-	asks := min(conns/2, max(fanOut, min(mostProbed, (conns+2)/3)))
+	asks := min(conns/2, max(fanOut, min(mostProbed, (max(conns, m.open())+2)/3)))
 	rate := asks*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
 	records := item * m.copies(up) / beat(m.known(up), beatEvery, 60*beatEvery.Seconds())
 	*m.bytes += uint64((float64(up)*rate+records)*span + m.extras)

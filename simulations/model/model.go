@@ -263,6 +263,9 @@ func (c *city) wipe(n node) {
 // finish gathers what the districts found.
 func (c *city) finish() *report.Run {
 	r := &report.Run{Figures: map[string]float64{}, Bytes: map[string]uint64{}, Leaves: map[string]uint64{}, Said: map[string]uint64{}}
+	for _, f := range c.finishers { // some count the last bytes
+		f(r)
+	}
 	for name, n := range c.leaves {
 		r.Leaves[name] = *n
 	}
@@ -277,9 +280,6 @@ func (c *city) finish() *report.Run {
 		all += w.bytes
 	}
 	r.Figures["bytes_per_node_hour"] = float64(all) / float64(c.len()) / max(c.loop.Now().Seconds()/3600, 1e-9)
-	for _, f := range c.finishers {
-		f(r)
-	}
 	c.tell.into(r)
 	return r
 }

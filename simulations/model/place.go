@@ -29,7 +29,7 @@ const (
 
 	suspectAfter = 3 * time.Second // members.Config
 	gossiped     = 5 * time.Second // after which others know of a change of load
-	contacts     = 100             // members that a node knows without a table: those it is in touch with
+	contacts     = 32              // members that a node knows without a table: its mesh, and those that have it in theirs
 
 	offerAsk, offerReply = 107, 97 // bytes of scheduler's offerRequest and offer of one input, encoded
 )

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -44,6 +45,45 @@ func both() *scenario.Scenario {
 	}
 }
 
+// complete runs a scenario with complete nodes.
+func complete(t *testing.T, s *scenario.Scenario, seed uint64) *report.Run {
+	r, err := world.Start(t.Context(), func(ctx context.Context, args ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, os.Args[0], append([]string{world.Verb}, args...)...)
+	}, s, seed, cost.Fluid, nil)
+	if err != nil {
+		t.Error(err)
+	}
+	return r
+}
+
+// TestSizesOfConnections holds what a new connection costs against complete nodes: enough of them for a lookup to need some.
+func TestSizesOfConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("worlds take a while")
+	}
+	s := both()
+	s.Classes[0].Count, s.Duration, s.Data, s.Load = 80, 12*time.Second, nil, []scenario.Load{{Name: "lookup", Ask: scenario.Lookup, Rate: 10}}
+	c, err := newCity(s, 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := complete(t, s, 1)
+	if t.Failed() {
+		return
+	}
+	opened := r.Figures["connections_per_node_hour"] * float64(r.Nodes) * r.Simulated / 3600
+	if opened < 200 {
+		t.Fatalf("%.0f connections", opened)
+	}
+	for what, want := range map[string]uint64{"hello": 2 * (helloBytes + c.members.item), "ipfs/id": 2 * identifyBytes} {
+		got := float64(r.Said[what]) / opened
+		t.Logf("%s: %.0f bytes each of %.0f connections, the model has %d", what, got, opened, want)
+		if math.Abs(got/float64(want)-1) > 0.06 {
+			t.Errorf("%s: %.0f bytes a connection, not %d", what, got, want)
+		}
+	}
+}
+
 // TestStoreys holds the model against complete nodes, in the bands that 'shoal sim run --storey both' has. Then the control: the same
 // with one thing of the model set wrong on purpose has to be seen.
 func TestStoreys(t *testing.T) {
@@ -58,14 +98,7 @@ func TestStoreys(t *testing.T) {
 		wg.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
-			r, err := world.Start(t.Context(), func(ctx context.Context, args ...string) *exec.Cmd {
-				return exec.CommandContext(ctx, os.Args[0], append([]string{world.Verb}, args...)...)
-			}, s, seed, cost.Fluid, nil)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			worlds[i] = r
+			worlds[i] = complete(t, s, seed)
 		})
 	}
 	wg.Wait()

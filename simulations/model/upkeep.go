@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	upkeepEvery = time.Minute // the tables that are refreshed in it go together
-	mostUpkeep  = 128         // nodes whose turn it is are simulated, each
-	someUpkeep  = 8           // if there are more, so many are drawn; the others cost as much on average
-	maxRefresh  = 15          // kbucket's maxCplForRefresh
+	upkeepEvery = time.Minute      // the tables that are refreshed in it go together
+	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
+	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
+	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
+	maxRefresh  = 15               // kbucket's maxCplForRefresh
 )
 
 // every has f called again and again, the first time after one span.
@@ -36,35 +37,54 @@ func (c *city) anyone(r *rand.Rand) (node, bool) {
 	return 0, false
 }
 
-// upkeep refreshes tables: each node's every ten minutes, by a lookup of its own id and, every other time, one in each bucket.
+// upkeep refreshes tables: each node's every ten minutes, by a lookup of its own id and, every other time, one in each bucket. A node
+// that comes up does all that, to fill its table.
 func (d *dht) upkeep() {
 	dice := d.c.loop.Rand("upkeep")
 	turns, turn := int(kad.Refresh/upkeepEvery), 0
 	d.c.every(upkeepEvery, func() {
 		turn++
 		due := d.c.len()/turns + min(1, max(0, d.c.len()%turns-turn%turns))
-		n := due
-		if due > mostUpkeep {
-			n = someUpkeep
-		}
-		var cost uint64
-		done := 0
-		for i := range n {
+		cost := d.some(due, func(i int, all bool) uint64 {
 			x := node(i*turns + turn%turns)
-			if due > n {
+			if !all {
 				x = node(dice.IntN(d.c.len()))
 			}
 			if int(x) >= d.c.len() || !d.c.up[x] {
-				continue // those that are down have nothing to refresh
+				return 0 // those that are down have nothing to refresh
 			}
-			cost += d.refresh(x, dice, turn/turns%2 == int(x>>4)%2)
-			done++
-		}
-		if n > 0 {
-			*d.bytes += cost * uint64(due) / uint64(n)
-		}
+			return d.refresh(x, dice, turn/turns%2 == int(x>>4)%2)
+		})
 		d.c.loop.Note(cost)
 	})
+	d.c.every(fillEvery, func() {
+		back, list := d.back, d.filling
+		d.back, d.filling = 0, nil
+		cost := d.some(back, func(i int, _ bool) uint64 {
+			if !d.space.Up(list[i]) {
+				return 0
+			}
+			return d.refresh(d.nodeAt[list[i]], dice, true)
+		})
+		d.c.loop.Note(cost)
+	})
+}
+
+// some has up to mostUpkeep of n nodes do something, and counts its bytes and connections as if all had.
+func (d *dht) some(n int, do func(i int, all bool) uint64) (cost uint64) {
+	k := n
+	if n > mostUpkeep {
+		k = someUpkeep
+	}
+	opened := d.links.Opened
+	for i := range k {
+		cost += do(i, k == n)
+	}
+	if k > 0 {
+		*d.bytes += cost * uint64(n) / uint64(k)
+		d.links.Opened += (d.links.Opened - opened) * uint64(n-k) / uint64(k)
+	}
+	return cost
 }
 
 // refresh refreshes the table of one node and returns what that costs in bytes.

@@ -143,6 +143,7 @@ var Names = []Figure{
 	{"repair_bytes", "bytes", "data that crossed links to make new replicas", "worse"},
 	{"announce_bytes_per_node_hour", "bytes", "of announcing in the DHT what is held", "worse"},
 	{"bytes_per_node_hour", "bytes", "all that crossed links", "worse"},
+	{"connections_per_node_hour", "", "connections opened", "worse"},
 	{"memory_per_node", "bytes", "resident size of the simulator over its nodes", ""},
 	{"events_per_s", "/s", "events of the simulator in a second of wall time", ""},
 }

@@ -98,7 +98,9 @@ func (w *world) traffic(r *report.Run) {
 	}
 	f := r.Figures
 	if r.Simulated > 0 {
-		f["bytes_per_node_hour"] = float64(total) / float64(r.Nodes) / r.Simulated * 3600
+		hours := float64(r.Nodes) * r.Simulated / 3600
+		f["bytes_per_node_hour"] = float64(total) / hours
+		f["connections_per_node_hour"] = float64(w.net.Stats().Opened-w.tally.atZero.Opened) / hours
 	}
 	if _, tasks := f["tasks"]; tasks {
 		f["moved_bytes"] = float64(w.tally.wanted)
