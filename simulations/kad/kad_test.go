@@ -471,3 +471,39 @@ func BenchmarkFind(b *testing.B) {
 		})
 	}
 }
+
+// TestGrow: a node that has just begun fills its table by a few lookups; the others' tables stay as they were.
+func TestGrow(t *testing.T) {
+	s := NewSpace(300, 0, 4)
+	all := NewImplied(s)
+	x := searcher(s, all)
+	const me = 7
+	var before []uint32
+	before = all.Closest(me, s.ID(me), K, 0, before)
+	g := Grow(s, all, me, []uint32{3, 90, 250}, 0)
+	x.Tables = g
+	r := rand.New(rand.NewPCG(1, 1))
+	if n, _ := g.Size(); n != 3 || !g.Has(me, 90, 0) || g.Has(me, 91, 0) {
+		t.Fatalf("it begins with %d", n)
+	}
+	x.Find(me, s.ID(me), 0, nil)
+	few, _ := g.Size()
+	for range 20 {
+		x.Find(me, r.Uint64(), 0, nil)
+	}
+	many, buckets := g.Size()
+	if few < K || many <= few || many > K*buckets || buckets < 3 {
+		t.Errorf("%d peers after one lookup, %d in %d buckets after 21", few, many, buckets)
+	}
+	found := x.Find(me, s.ID(200), 0, nil)
+	if found.Found[0] != 200 {
+		t.Errorf("it does not find a node: %v", found.Found)
+	}
+	if after := all.Closest(me, s.ID(me), K, 0, nil); !slices.Equal(before, after) {
+		t.Error("the tables below have changed")
+	}
+	g.Lost(me, 90, 0)
+	if g.Has(me, 90, 0) {
+		t.Error("who did not answer stays in the table")
+	}
+}

@@ -153,3 +153,56 @@ func (t *Kept) Join(s *Searcher, a, via uint32, now time.Duration, draw func() u
 	}
 	return took
 }
+
+// Growing are tables of which one node's own grows from nothing, as that of a node that has just begun; the others' are as they were.
+type Growing struct {
+	Tables
+	of  uint32
+	own *Kept
+}
+
+// Grow returns the tables t with that of a node anew, which knows some others.
+func Grow(s *Space, t Tables, of uint32, knows []uint32, now time.Duration) *Growing {
+	g := &Growing{Tables: t, of: of, own: &Kept{s: s, tables: make([]table, of+1)}}
+	for _, p := range knows {
+		g.own.Add(of, p, true, now)
+	}
+	return g
+}
+
+// Closest implements Tables.
+func (g *Growing) Closest(of uint32, key uint64, n int, now time.Duration, out []uint32) []uint32 {
+	if of == g.of {
+		return g.own.Closest(of, key, n, now, out)
+	}
+	return g.Tables.Closest(of, key, n, now, out)
+}
+
+// Has implements Tables.
+func (g *Growing) Has(a, b uint32, now time.Duration) bool {
+	if a == g.of {
+		return g.own.Has(a, b, now)
+	}
+	return g.Tables.Has(a, b, now)
+}
+
+// Met implements Tables.
+func (g *Growing) Met(a, b uint32, now time.Duration) {
+	if a == g.of {
+		g.own.Add(a, b, false, now)
+		return
+	}
+	g.Tables.Met(a, b, now)
+}
+
+// Lost implements Tables.
+func (g *Growing) Lost(a, b uint32, now time.Duration) {
+	if a == g.of {
+		g.own.Lost(a, b, now)
+		return
+	}
+	g.Tables.Lost(a, b, now)
+}
+
+// Size returns how many peers are in the table that grows, and buckets how many buckets it has.
+func (g *Growing) Size() (peers, buckets int) { return g.own.Size(g.of), len(g.own.tables[g.of]) }

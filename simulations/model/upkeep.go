@@ -10,11 +10,13 @@ import (
 )
 
 const (
-	upkeepEvery = time.Minute      // the tables that are refreshed in it go together
-	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
-	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
-	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
-	maxRefresh  = 15               // kbucket's maxCplForRefresh
+	upkeepEvery  = time.Minute      // the tables that are refreshed in it go together
+	fillEvery    = 10 * time.Second // those that came up in it fill their tables together
+	mostUpkeep   = 128              // nodes whose turn it is are simulated, each
+	someUpkeep   = 8                // if there are more, so many are drawn; the others cost as much on average
+	growths      = 3                // times more that a table is refreshed until it has K peers (dht/table.go), as its buckets have been just now
+	sweepLookups = 4                // that kad-dht's provider explores a network with that it takes for a small one
+	maxRefresh   = 15               // kbucket's maxCplForRefresh
 )
 
 // every has f called again and again, the first time after one span.
@@ -37,8 +39,8 @@ func (c *city) anyone(r *rand.Rand) (node, bool) {
 	return 0, false
 }
 
-// upkeep refreshes tables: each node's every ten minutes, by a lookup of its own id and, every other time, one in each bucket. A node
-// that comes up does all that, to fill its table.
+// upkeep refreshes tables: each node's every ten minutes, by a lookup of its own id and, every other time, one in each bucket. Nodes
+// that come up fill theirs.
 func (d *dht) upkeep() {
 	dice := d.c.loop.Rand("upkeep")
 	turns, turn := int(kad.Refresh/upkeepEvery), 0
@@ -64,10 +66,46 @@ func (d *dht) upkeep() {
 			if !d.space.Up(list[i]) {
 				return 0
 			}
-			return d.refresh(d.nodeAt[list[i]], dice, true)
+			return d.fill(d.nodeAt[list[i]], dice)
 		})
 		d.c.loop.Note(cost)
 	})
+}
+
+// fill is what a node does that came up, and returns its bytes. It knows a few members, with whom its table grows: by a refresh, and some
+// more while it is small. What the node is it announces, all in one sweep: kad-dht's provider has begun with an empty table, and takes the
+// network for a small one.
+func (d *dht) fill(x node, dice *rand.Rand) (cost uint64) {
+	me, now, old := d.place(x), d.c.now(), d.s.Tables
+	d.near = d.links.Of(me, meshAlone, d.near[:0])
+	for len(d.near) < min(meshAlone, d.c.len()-d.c.downs-1) && d.c.len() >= manyNodes {
+		y, ok := d.c.anyone(dice)
+		if !ok {
+			break
+		}
+		d.near = append(d.near, d.place(y))
+	}
+	g := kad.Grow(d.space, old, me, d.near, now)
+	d.s.Tables = g
+	defer func() { d.s.Tables = old }()
+	for range growths {
+		cost += d.refresh(x, dice, false)
+	}
+	_, buckets := g.Size()
+	cost += d.refreshBuckets(x, dice, buckets)
+	keys := d.records.keys[d.c.bodies[x].class]
+	news := d.random(x, sweepLookups+1, dice) // and its record
+	news += uint64(keys*kad.K*kad.SizeAnnounce + kad.K*recordBytes)
+	d.announceBytes += news
+	return cost + news
+}
+
+// random has a node look up n random keys, and returns the bytes.
+func (d *dht) random(x node, n int, dice *rand.Rand) (cost uint64) {
+	for range n {
+		cost += d.cost(d.s.Find(d.place(x), dice.Uint64(), d.c.now(), nil), kad.SizeAsk)
+	}
+	return cost
 }
 
 // some has up to mostUpkeep of n nodes do something, and counts its bytes and connections as if all had.
@@ -90,13 +128,19 @@ func (d *dht) some(n int, do func(i int, all bool) uint64) (cost uint64) {
 // refresh refreshes the table of one node and returns what that costs in bytes.
 func (d *dht) refresh(x node, dice *rand.Rand, buckets bool) (cost uint64) {
 	me := d.place(x)
-	id := d.space.ID(me)
-	cost = d.cost(d.s.Find(me, id, d.c.now(), nil), kad.SizeAsk+12) // the key is an id of 38 bytes
+	cost = d.cost(d.s.Find(me, d.space.ID(me), d.c.now(), nil), kad.SizeAsk+12) // the key is an id of 38 bytes
 	if buckets {
-		for i := range min(bits.Len(uint(d.c.len())), maxRefresh+1) {
-			key := id ^ 1<<(63-i) ^ dice.Uint64()>>(i+1)
-			cost += d.cost(d.s.Find(me, key, d.c.now(), nil), kad.SizeAsk+12)
-		}
+		cost += d.refreshBuckets(x, dice, bits.Len(uint(d.c.len())))
+	}
+	return cost
+}
+
+// refreshBuckets has a node look for a key in each of its first n buckets.
+func (d *dht) refreshBuckets(x node, dice *rand.Rand, n int) (cost uint64) {
+	me := d.place(x)
+	for i := range min(n, maxRefresh+1) {
+		key := d.space.ID(me) ^ 1<<(63-i) ^ dice.Uint64()>>(i+1)
+		cost += d.cost(d.s.Find(me, key, d.c.now(), nil), kad.SizeAsk+12)
 	}
 	return cost
 }
