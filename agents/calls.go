@@ -273,8 +273,8 @@ func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, bo
 	for round := 0; ctx.Err() == nil; round++ {
 		at, _ := a.places.get(key)
 		if round > 0 || len(at.Keepers) < 2 { // there may be others by now
-			if found, err := a.locate(ctx, key); err == nil {
-				at.Keepers = found
+			if found, err := a.locate(ctx, key, round > 0); err == nil {
+				at.Keepers = found.Keepers
 			}
 		}
 		for _, p := range at.Keepers {

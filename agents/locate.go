@@ -13,19 +13,20 @@ import (
 // errNowhere is behind the error that nobody is found who keeps an agent: it may be removed, or its keepers down.
 var errNowhere = errors.New("no keeper is found")
 
-// locate finds peers that keep an agent: this node, those that the directory names, and in a small fabric
-// whoever says so when asked.
-func (a *Agents) locate(ctx context.Context, key shoal.Key) ([]shoal.PeerID, error) {
+// locate finds peers that keep an agent: those that this node's disk names, or whoever is asked in a small fabric, or the directory. vain:
+// those named so far were asked in vain. Then this node's disk is not believed alone, nor who answers first: a keeper that was away
+// may have missed that it was replaced, and all with whom it kept the agent.
+func (a *Agents) locate(ctx context.Context, key shoal.Key, vain bool) (place, error) {
+	at, err := a.ownPlace(key)
+	sure := err == nil && !vain
+	if !sure {
+		at, sure = a.askAround(ctx, key, at, vain)
+	}
 	found := map[shoal.PeerID]bool{}
-	if _, _, mark, err := a.store.glance(key); err == nil {
-		for _, m := range mark.Conf.Members {
-			found[m.Peer] = true
-		}
+	for _, p := range at.Keepers {
+		found[p] = true
 	}
-	if len(found) == 0 {
-		a.askAround(ctx, key, found)
-	}
-	if len(found) == 0 {
+	if !sure {
 		find, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		for p, err := range a.Directory.Find(find, key, MaxReplicas) {
@@ -36,7 +37,7 @@ func (a *Agents) locate(ctx context.Context, key shoal.Key) ([]shoal.PeerID, err
 		}
 	}
 	if len(found) == 0 {
-		return nil, &shoal.Error{
+		return place{}, &shoal.Error{
 			Kind: shoal.NotFound, What: "agent " + KeyText(key), Why: "nobody who was asked keeps it",
 			Try: "if its keepers are down, bring one back", Err: errNowhere,
 		}
@@ -46,13 +47,29 @@ func (a *Agents) locate(ctx context.Context, key shoal.Key) ([]shoal.PeerID, err
 		list = append(list, p)
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i] < list[j] })
-	return list, nil
+	return place{Keepers: list, Order: at.Order}, nil
+}
+
+// ownPlace is where an agent is as this node's disk has it, without waking it.
+func (a *Agents) ownPlace(key shoal.Key) (place, error) {
+	rec, term, mark, err := a.store.glance(key)
+	if err != nil {
+		return place{}, err
+	}
+	p := place{Order: order{rec.Generation, mark.Conf.Index, term}}
+	for _, m := range mark.Conf.Members {
+		p.Keepers = append(p.Keepers, m.Peer)
+	}
+	return p, nil
 }
 
 // small is how many members are asked one by one.
 const small = 32
 
-func (a *Agents) askAround(ctx context.Context, key shoal.Key, found map[shoal.PeerID]bool) {
+// askAround asks members where an agent is, and returns the latest of what they say and this node has. It is sure of the first answer;
+// or, if what was heard so far was in vain, once most of the keepers that are named say the same, for without most of them nobody else
+// can have been made a keeper.
+func (a *Agents) askAround(ctx context.Context, key shoal.Key, best place, vain bool) (at place, sure bool) {
 	var peers []shoal.PeerID
 	for _, m := range a.Members.Table() {
 		if m.State == shoal.Alive && len(peers) < small {
@@ -73,14 +90,25 @@ func (a *Agents) askAround(ctx context.Context, key shoal.Key, found map[shoal.P
 			ch <- &at
 		})
 	}
+	same := min(len(best.Keepers), 1) // this node, if it keeps the agent
 	for range peers {
-		if at := <-ch; at != nil && len(at.Keepers) > 0 {
-			for _, k := range at.Keepers {
-				found[k] = true
-			}
-			return // a keeper knows the others
+		at := <-ch
+		if at == nil || len(at.Keepers) == 0 {
+			continue
+		}
+		now, was := at.Order, best.Order
+		now.Term, was.Term = 0, 0 // elections change no keepers
+		switch {
+		case same == 0 || was.less(now):
+			best, same = *at, 1
+		case now == was:
+			same++
+		}
+		if !vain || same > len(best.Keepers)/2 {
+			return best, true
 		}
 	}
+	return best, false
 }
 
 // onWhere tells what this keeper knows of an agent's place, without waking it.
@@ -94,13 +122,9 @@ func (a *Agents) onWhere(_ context.Context, _ shoal.PeerID, req []byte) ([]byte,
 		defer x.mu.Unlock()
 		return wire.Marshal(x.place()), nil
 	}
-	rec, term, mark, err := a.store.glance(key)
+	p, err := a.ownPlace(key)
 	if err != nil {
 		return nil, err
-	}
-	p := place{Order: order{rec.Generation, mark.Conf.Index, term}}
-	for _, m := range mark.Conf.Members {
-		p.Keepers = append(p.Keepers, m.Peer)
 	}
 	return wire.Marshal(p), nil
 }

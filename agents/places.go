@@ -153,14 +153,18 @@ func (a *Agents) target(ctx context.Context, key shoal.Key, tried tries) (to sho
 	if ok && at.Leader != "" && tried.of(at.Leader) < 20 {
 		return at.Leader, at.Order, nil
 	}
-	if !ok || len(at.Keepers) == 0 || exhausted(at.Keepers, tried) {
-		found, err := a.locate(ctx, key)
+	vain := len(at.Keepers) > 0 && exhausted(at.Keepers, tried)
+	if vain || len(at.Keepers) == 0 {
+		found, err := a.locate(ctx, key, vain)
 		if err != nil && !ok {
 			return "", order{}, err
 		}
 		if err == nil {
-			at.Keepers = found
-			a.places.note(key, place{Keepers: found, Order: at.Order})
+			if found.Order.less(at.Order) {
+				found.Order = at.Order
+			}
+			at = found // with its order: a keeper that knows less is not believed again
+			a.places.note(key, at)
 		}
 	}
 	return slices.MinFunc(at.Keepers, func(x, y shoal.PeerID) int { return tried.of(x) - tried.of(y) }), order{}, nil

@@ -127,10 +127,11 @@ func (g glance) keeper() (k group.Keeper) {
 // this one knows how many vote and which of them do not answer.
 func (a *Agents) survivors(ctx context.Context, key shoal.Key) (best glance, voters int, missing []shoal.PeerID, err error) {
 	ask, found := map[shoal.PeerID]bool{}, map[shoal.PeerID]glance{}
-	peers, err := a.locate(ctx, key)
+	at, err := a.locate(ctx, key, true) // what this node has may be of long ago
 	if err != nil {
 		return best, 0, nil, err
 	}
+	peers := at.Keepers
 	for len(peers) > 0 { // those know of others
 		var more []shoal.PeerID
 		for _, p := range peers {

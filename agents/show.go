@@ -124,11 +124,11 @@ func (a *Agents) Show(ctx context.Context, agent string) (*Show, error) {
 			return best, nil
 		}
 	}
-	peers, err := a.locate(ctx, key) // what is remembered is nothing, or old
+	at, err := a.locate(ctx, key, true) // what is remembered is nothing, or old
 	if err != nil {
 		return nil, err
 	}
-	best, err := a.describe(ctx, key, peers)
+	best, err := a.describe(ctx, key, at.Keepers)
 	return best, shoal.Wrap(shoal.Unavailable, "show "+agent, err)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,6 +125,7 @@ func (b *book) heard(machine int, body []byte, offset uint64) (late time.Duratio
 func (b *book) count(upSince func(machine int) time.Time) (due, done int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	missed := map[int][]int{} // by machine: a line for each message would say only where the gap begins, as lines are limited
 	for i, m := range b.msgs {
 		if !m.taken {
 			continue
@@ -135,10 +138,15 @@ func (b *book) count(upSince func(machine int) time.Time) (due, done int) {
 			due++
 			if heard {
 				done++
-			} else if b.durable && !since.IsZero() && len(b.broken) < 20 {
-				b.broken = append(b.broken, fmt.Sprintf("message %d was taken and never reached node %d, which is up", i+1, machine))
+			} else if b.durable && !since.IsZero() {
+				missed[machine] = append(missed[machine], i+1)
 			}
 		}
+	}
+	for _, machine := range slices.Sorted(maps.Keys(missed)) {
+		list := missed[machine]
+		b.broken = append(b.broken, fmt.Sprintf("%d messages were taken and never reached node %d, which is up: the first is %d, the last %d, of %d",
+			len(list), machine, list[0], list[len(list)-1], len(b.msgs)))
 	}
 	return due, done
 }
