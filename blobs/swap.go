@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,14 +125,15 @@ func (b *Blobs) Fetch(ctx context.Context, root cid.Cid, from []string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer cancel() // ends the sessions as well
 	if err := b.connect(ctx, what, sources); err != nil {
 		return err
 	}
 	f := &fetch{
-		ctx: ctx, cfg: b.cfg, what: what, session: b.swap.bits.NewSession(ctx), out: newBatch(ctx, b.cfg.Store),
+		ctx: ctx, cfg: b.cfg, what: what, open: b.swap.bits.NewSession, out: newBatch(ctx, b.cfg.Store),
 		arrived: make(chan blocks.Block), seen: map[cid.Cid]struct{}{}, asked: map[cid.Cid]struct{}{},
 	}
+	f.begin()
 	start := time.Now()
 	err = f.run(root)
 	if err != nil {
@@ -201,7 +204,10 @@ type fetch struct {
 	ctx     context.Context
 	cfg     Config
 	what    string
+	open    func(ctx context.Context) exchange.Fetcher
 	session exchange.Fetcher
+	talk    context.Context // the session's
+	end     context.CancelFunc
 	out     *batch
 	arrived chan blocks.Block
 
@@ -212,10 +218,36 @@ type fetch struct {
 	blocks, bytes int // arrived
 }
 
+// Of a want that is lost bitswap's session says nothing. It happens when the cancels of a session that was given up, which go out behind
+// its back, meet the wants of the next one.
+const (
+	asksAgain = 2                      // in Config.Stall
+	cancelled = 100 * time.Millisecond // after which a session's cancels have gone out
+)
+
+// begin begins a session.
+func (f *fetch) begin() {
+	f.talk, f.end = context.WithCancel(f.ctx)
+	f.session = f.open(f.talk)
+}
+
+// again asks for what is missing by another session.
+func (f *fetch) again() error {
+	f.end()
+	select {
+	case <-time.After(cancelled):
+	case <-f.ctx.Done():
+		return f.ctx.Err()
+	}
+	f.begin()
+	return f.want(slices.Collect(maps.Keys(f.asked)))
+}
+
 func (f *fetch) run(root cid.Cid) error {
 	f.push(root)
-	stall := time.NewTimer(f.cfg.Stall)
-	defer stall.Stop()
+	last, silence := time.Now(), f.cfg.Stall/asksAgain
+	look := time.NewTicker(silence)
+	defer look.Stop()
 	for {
 		if err := f.ask(); err != nil {
 			return err
@@ -228,11 +260,17 @@ func (f *fetch) run(root cid.Cid) error {
 			if err := f.take(blk); err != nil {
 				return err
 			}
-			stall.Reset(f.cfg.Stall)
-		case <-stall.C:
-			return shoal.E(shoal.Unavailable, "",
-				fmt.Sprintf("no block came for %v, %d are asked for", f.cfg.Stall, len(f.asked)),
-				"it may lie elsewhere, or be for members only there: name a node that has it with --from")
+			last = time.Now()
+			look.Reset(silence)
+		case <-look.C:
+			if time.Since(last) >= f.cfg.Stall {
+				return shoal.E(shoal.Unavailable, "",
+					fmt.Sprintf("no block came for %v, %d are asked for", f.cfg.Stall, len(f.asked)),
+					"it may lie elsewhere, or be for members only there: name a node that has it with --from")
+			}
+			if err := f.again(); err != nil {
+				return err
+			}
 		case <-f.ctx.Done():
 			return f.ctx.Err()
 		}
@@ -278,10 +316,15 @@ func (f *fetch) ask() error {
 		f.asked[c] = struct{}{}
 		ask = append(ask, c)
 	}
+	return f.want(ask)
+}
+
+// want has the session get blocks.
+func (f *fetch) want(ask []cid.Cid) error {
 	if len(ask) == 0 {
 		return nil
 	}
-	got, err := f.session.GetBlocks(f.ctx, ask)
+	got, err := f.session.GetBlocks(f.talk, ask)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ type Progress struct {
 // Times of a world.
 const (
 	settling  = 30 * time.Second // between the start of the nodes and the load, at least
-	warming   = 10 * time.Second // in place of it between the start of nodes that have a table and what is put
+	warming   = 25 * time.Second // in place of it between the start of nodes that have a table and what is put: more than dht's warmTime
 	mostOpens = 8                // nodes that are started at once
 	patience  = 10 * time.Minute // for what is set up before the load
 )
