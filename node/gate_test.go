@@ -146,6 +146,7 @@ func TestConnectAsHeard(t *testing.T) {
 	if err := out.Close(); err != nil {
 		t.Fatal(err)
 	}
+	n.rooms.host.Disconnect(out.ID()) // it may not have noticed
 	if err := n.connect(t.Context(), out.ID()); shoal.KindOf(err) != shoal.NotFound {
 		t.Errorf("when it is gone: %v", err)
 	}
