@@ -137,6 +137,7 @@ func (d *DHT) start() (err error) {
 	}
 	close(d.ready)
 	d.wg.Go(d.keepTable)
+	d.wg.Go(d.again)
 	if d.cfg.Warm {
 		d.wg.Go(d.refresh)
 	}

@@ -10,13 +10,12 @@ import (
 )
 
 const (
-	upkeepEvery  = time.Minute      // the tables that are refreshed in it go together
-	fillEvery    = 10 * time.Second // those that came up in it fill their tables together
-	mostUpkeep   = 128              // nodes whose turn it is are simulated, each
-	someUpkeep   = 8                // if there are more, so many are drawn; the others cost as much on average
-	growths      = 3                // times more that a table is refreshed until it has K peers (dht/table.go), as its buckets have been just now
-	sweepLookups = 4                // that kad-dht's provider explores a network with that it takes for a small one
-	maxRefresh   = 15               // kbucket's maxCplForRefresh
+	upkeepEvery = time.Minute      // the tables that are refreshed in it go together
+	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
+	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
+	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
+	growths     = 3                // times more that a table is refreshed until it has K peers (dht/table.go), as its buckets have been just now
+	maxRefresh  = 15               // kbucket's maxCplForRefresh
 )
 
 // every has f called again and again, the first time after one span.
@@ -73,8 +72,7 @@ func (d *dht) upkeep() {
 }
 
 // fill is what a node does that came up, and returns its bytes. It knows a few members, with whom its table grows: by a refresh, and some
-// more while it is small. What the node is it announces, all in one sweep: kad-dht's provider has begun with an empty table, and takes the
-// network for a small one.
+// more while it is small. Then it announces what it is once more, each key by itself (dht/again.go).
 func (d *dht) fill(x node, dice *rand.Rand) (cost uint64) {
 	me, now, old := d.place(x), d.c.now(), d.s.Tables
 	d.near = d.links.Of(me, meshAlone, d.near[:0])
@@ -94,7 +92,7 @@ func (d *dht) fill(x node, dice *rand.Rand) (cost uint64) {
 	_, buckets := g.Size()
 	cost += d.refreshBuckets(x, dice, buckets)
 	keys := d.records.keys[d.c.bodies[x].class]
-	news := d.random(x, sweepLookups+1, dice) // and its record
+	news := d.random(x, keys+1, dice) // and its record
 	news += uint64(keys*kad.K*kad.SizeAnnounce + kad.K*recordBytes)
 	d.announceBytes += news
 	return cost + news
