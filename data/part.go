@@ -213,13 +213,21 @@ func (r *parts) get(ctx context.Context, c cid.Cid) ([]byte, error) {
 		return nil, err
 	}
 	for range 2 {
-		_, joined, err := d.afar.flights.do(ctx, c, func(ctx context.Context) (uint64, error) {
-			return 0, r.bring(ctx, c)
+		var own []byte
+		_, joined, err := d.afar.flights.do(ctx, c, func(ctx context.Context) (_ uint64, err error) {
+			own, err = r.bring(ctx, c)
+			return 0, err
 		})
+		switch {
+		case err == nil && !joined:
+			return own, nil // whatever has become of what is at hand: it is there for a moment only, and others push it out
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
 		if b, ok := d.afar.has(c); ok {
 			return b, nil
 		}
-		if !joined || ctx.Err() != nil {
+		if !joined {
 			return nil, err
 		}
 	}
@@ -234,29 +242,29 @@ func (r *parts) told(from shoal.PeerID, bytes int, took time.Duration) {
 
 // bring fetches a block from one holder after the other, those first that the reader wants, and then the one that served
 // last: so that its distance is one distance.
-func (r *parts) bring(ctx context.Context, c cid.Cid) (last error) {
+func (r *parts) bring(ctx context.Context, c cid.Cid) (b []byte, last error) {
 	d := r.d
 	select {
 	case d.afar.slots <- struct{}{}:
 		defer func() { <-d.afar.slots }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	for _, anew := range []bool{false, true} {
 		at, err := d.afar.holders(ctx, d, r.root, anew)
 		if err != nil {
-			return cmp.Or(last, err)
+			return nil, cmp.Or(last, err)
 		}
 		for _, p := range r.order(at) {
 			begun := time.Now()
-			n, err := d.one(ctx, c, p)
+			b, n, err := d.one(ctx, c, p)
 			switch {
 			case err == nil:
 				d.afar.served(r.root, p)
 				r.told(p, n, time.Since(begun))
-				return nil
+				return b, nil
 			case ctx.Err() != nil:
-				return ctx.Err()
+				return nil, ctx.Err()
 			}
 			last = err
 		}
@@ -265,7 +273,7 @@ func (r *parts) bring(ctx context.Context, c cid.Cid) (last error) {
 		last = shoal.E(shoal.NotFound, "read "+c.String(), "no peer that could be reached has it",
 			"check that its holders run: 'shoal where' lists them")
 	}
-	return last
+	return nil, last
 }
 
 // order is whom to ask, in which order.
@@ -295,7 +303,7 @@ func (r *parts) order(at distant) []shoal.PeerID {
 }
 
 // one asks one peer for a block, which is at hand then, and says how many bytes came.
-func (d *Data) one(ctx context.Context, c cid.Cid, p shoal.PeerID) (int, error) {
+func (d *Data) one(ctx context.Context, c cid.Cid, p shoal.PeerID) (b []byte, n int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := d.newFetch(ctx, c, Content)
@@ -304,31 +312,29 @@ func (d *Data) one(ctx context.Context, c cid.Cid, p shoal.PeerID) (int, error) 
 	f.addSource(p)
 	nobody := func() bool { return false }
 	if c.Type() != cid.Raw {
-		b, err := f.under(ctx, c, nil, nobody)
-		if err != nil {
-			return 0, err
+		if b, err = f.under(ctx, c, nil, nobody); err != nil {
+			return nil, 0, err
 		}
-		n := len(b)
+		n = len(b)
 		d.afar.keep(c, b)
 		for under, b := range f.ahead {
 			d.afar.keep(under, b)
 			n += len(b)
 		}
-		return n, nil
+		return b, n, nil
 	}
-	n := 0
-	f.deliver = func(b shoal.Block) error {
+	f.deliver = func(got shoal.Block) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		d.afar.keep(b.CID, b.Data)
-		n = len(b.Data)
+		d.afar.keep(got.CID, got.Data)
+		b, n = got.Data, len(got.Data)
 		f.open--
 		f.changed()
 		return nil
 	}
 	f.queue(f.anyone, c, 1)
 	if err := f.wait(nobody); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	return n, nil
+	return b, n, nil
 }

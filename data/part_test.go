@@ -249,3 +249,19 @@ func TestReadPartFromWhom(t *testing.T) {
 		t.Error("what is here travelled")
 	}
 }
+
+// TestReadPartSlowly: what comes is what is read, also if a busy machine takes longer to get on than it is at hand.
+func TestReadPartSlowly(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.nodes[0], w.nodes[1]
+	file := filepath.Join(t.TempDir(), "long")
+	long := random(rand.New(rand.NewPCG(1, 2)), 3<<20)
+	must(t, os.WriteFile(file, long, 0o644))
+	set := b.putAt(file)
+	way := Way{Read: func(shoal.PeerID, int, time.Duration) { time.Sleep(atHandTime * 3 / 2) }}
+	buf := make([]byte, 100)
+	n, err := a.ReadPart(t.Context(), set, "", 1<<20-50, buf, way)
+	if err != nil || !bytes.Equal(buf[:n], long[1<<20-50:][:100]) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
