@@ -23,6 +23,7 @@ type ImportOptions struct {
 	LeafBytes      int64 // bytes of a leaf at most, up to 2 MiB; 0: 1 MiB
 	PartitionBytes int64 // wished bytes of a partition; 0: a 64th of the total, from 64 KiB to 64 MiB
 	InPlace        bool  // note where leaves lie instead of copying them
+	Visible        bool  // leave out what has a name that begins with a dot, below the folder itself
 	// Progress is called after each leaf, from one goroutine, with bytes of content and the path of
 	// the present file. It holds up the import while it runs.
 	Progress func(done, total int64, file string)
@@ -30,7 +31,7 @@ type ImportOptions struct {
 
 // Import stores a file or folder and groups its leaves into partitions. When it returns, everything
 // is durable. Blocks that are in the store already are not written again, so that an import which
-// broke off resumes. Hidden files count. Symbolic links are kept if they stay within the folder;
+// broke off resumes. Hidden files count, unless Visible is set. Symbolic links are kept if they stay within the folder;
 // partitions leave them out, as what they point at may lie in another, and empty folders too. The
 // manifest's Public and Replicas are the caller's to fill in.
 //
@@ -203,7 +204,7 @@ func (im *importer) walk(d *os.Root, dir string, visit visitor) error {
 	if strings.Count(dir, "/") >= maxPath {
 		return im.fault(dir, shoal.E(shoal.Invalid, "", fmt.Sprintf("folders nested deeper than %d", maxPath), ""))
 	}
-	entries, err := readDir(d)
+	entries, err := im.readDir(d)
 	if err != nil {
 		return im.fault(dir, err)
 	}
@@ -236,13 +237,16 @@ func (im *importer) walk(d *os.Root, dir string, visit visitor) error {
 }
 
 // readDir lists a folder by name.
-func readDir(d *os.Root) ([]fs.DirEntry, error) {
+func (im *importer) readDir(d *os.Root) ([]fs.DirEntry, error) {
 	f, err := d.Open(".")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
+	if im.o.Visible {
+		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), ".") })
+	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, err
 }

@@ -683,3 +683,23 @@ func BenchmarkImport(b *testing.B) {
 }
 
 func counterOf() *counter { return &counter{Store: shoaltest.NewStore(), drop: true} }
+
+// TestVisible: what is hidden is left out when that is asked for, at every depth, and counts else.
+func TestVisible(t *testing.T) {
+	b, _ := newTest(t)
+	dir := filepath.Join(t.TempDir(), ".top") // its own name does not count
+	for _, name := range []string{"a", ".hidden", "sub/b", "sub/.c", ".git/d"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for visible, want := range map[bool]uint64{true: uint64(len("a" + "sub/b")), false: uint64(len("a" + ".hidden" + "sub/b" + "sub/.c" + ".git/d"))} {
+		m, err := b.Import(t.Context(), dir, ImportOptions{Visible: visible})
+		if err != nil || m.Bytes != want {
+			t.Errorf("visible only %v: %d bytes, want %d, %v", visible, m.Bytes, want, err)
+		}
+	}
+}

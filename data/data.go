@@ -54,6 +54,7 @@ type ImportOptions struct {
 	LeafBytes      int64
 	PartitionBytes int64
 	InPlace        bool
+	Visible        bool
 	Progress       func(done, total int64, file string)
 }
 

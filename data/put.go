@@ -33,6 +33,7 @@ type PutOptions struct {
 	PartitionBytes int64 // wished bytes of a partition; 0: a 64th of the whole, from 64 KiB to 64 MiB
 	LeafBytes      int64 // bytes of a leaf at most; 0: 1 MiB
 	InPlace        bool  // read it where it lies instead of copying it: this node holds all of it then
+	Visible        bool  // leave out of a folder what has a name that begins with a dot
 	// Progress is told now and then, one call at a time; it holds up the put while it runs.
 	Progress func(Progress)
 }
@@ -63,7 +64,7 @@ func (d *Data) Put(ctx context.Context, path string, o PutOptions) (PutResult, e
 	end := d.Store.begin()
 	defer end()
 	m, err := d.Graph.Import(ctx, path, ImportOptions{
-		Split: o.Split, LeafBytes: o.LeafBytes, PartitionBytes: o.PartitionBytes, InPlace: o.InPlace,
+		Split: o.Split, LeafBytes: o.LeafBytes, PartitionBytes: o.PartitionBytes, InPlace: o.InPlace, Visible: o.Visible,
 		Progress: func(done, total int64, file string) {
 			if o.Progress != nil {
 				o.Progress(Progress{"import", uint64(done), uint64(total), file})

@@ -145,7 +145,7 @@ func (d *run) put(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	res, err := d.lead().Put(ctx, abs, data.PutOptions{Replicas: 2, PartitionBytes: part, Progress: d.s.putting})
+	res, err := d.lead().Put(ctx, abs, data.PutOptions{Replicas: 2, PartitionBytes: part, Visible: true, Progress: d.s.putting})
 	if err != nil {
 		return err
 	}

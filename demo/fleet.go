@@ -116,8 +116,11 @@ func (f *fleet) close() {
 // parts of 1 KiB to 4 MiB.
 func partitionBytes(path string) (int64, error) {
 	var total int64
-	err := filepath.WalkDir(path, func(_ string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
+	err := filepath.WalkDir(path, func(at string, e os.DirEntry, err error) error {
+		switch {
+		case err == nil && at != path && strings.HasPrefix(e.Name(), ".") && e.IsDir():
+			return filepath.SkipDir
+		case err != nil || !e.Type().IsRegular() || at != path && strings.HasPrefix(e.Name(), "."):
 			return err
 		}
 		info, err := e.Info()

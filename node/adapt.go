@@ -18,7 +18,7 @@ type graph struct{ *blobs.Blobs }
 
 func (g graph) Import(ctx context.Context, path string, o data.ImportOptions) (shoal.Manifest, error) {
 	return g.Blobs.Import(ctx, path, blobs.ImportOptions{
-		Split: o.Split, LeafBytes: o.LeafBytes, PartitionBytes: o.PartitionBytes, InPlace: o.InPlace, Progress: o.Progress,
+		Split: o.Split, LeafBytes: o.LeafBytes, PartitionBytes: o.PartitionBytes, InPlace: o.InPlace, Visible: o.Visible, Progress: o.Progress,
 	})
 }
 
