@@ -87,29 +87,12 @@ func (d *DHT) extent() float64 {
 
 // announceAll announces all keys anew.
 func (d *DHT) announceAll(ctx context.Context) error {
-	n, err := d.keys.Size(ctx)
-	if err != nil {
-		return err
-	}
-	bits := 0
-	for n>>bits > tellPortion {
-		bits++
-	}
-	for i := range 1 << bits {
-		keys, err := d.keys.Get(ctx, beginning(i, bits))
-		if err != nil {
-			return err
+	return d.announced(ctx, func(all int, keys []mh.Multihash) error {
+		if all > fewKeys {
+			return d.sweep.StartProviding(true, keys...)
 		}
-		if n > fewKeys {
-			err = d.sweep.StartProviding(true, keys...)
-		} else {
-			err = d.announceEach(ctx, keys)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return d.announceEach(ctx, keys)
+	})
 }
 
 // announceEach announces keys one by one.

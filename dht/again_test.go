@@ -2,6 +2,7 @@ package dht_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -13,7 +14,7 @@ import (
 // TestAnnouncedBeforeAnybodyWasThere: what a node announces as it starts, before it has met anybody, comes to be with the peers that are
 // closest to it, also in a fabric that its table does not hold.
 func TestAnnouncedBeforeAnybodyWasThere(t *testing.T) {
-	const n, keys = 60, 16
+	const n = 60
 	f := newFabric(t, patient())
 	r := rand.New(rand.NewPCG(1, 1))
 	var nodes []*node
@@ -30,10 +31,16 @@ func TestAnnouncedBeforeAnybodyWasThere(t *testing.T) {
 	for _, a := range nodes {
 		f.until("a table", func() bool { return len(a.Peers()) >= 20 })
 	}
+	for _, keys := range []int{16, 80} { // one by one, and by the sweeper
+		announceLate(t, f, nodes, keys)
+	}
+}
+
+func announceLate(t *testing.T, f *fabric, nodes []*node, keys int) {
 	late := f.start(newHost(t))
 	var list []shoal.Key
 	for i := range keys {
-		list = append(list, testKey(i))
+		list = append(list, testKey(fmt.Sprint(keys, " ", i)))
 	}
 	if err := late.Provide(t.Context(), list...); err != nil {
 		t.Fatal(err)

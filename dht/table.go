@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	mh "github.com/multiformats/go-multihash"
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/dht/record"
@@ -338,6 +339,21 @@ func (d *DHT) tell(ctx context.Context, p peer.ID) error {
 		return nil // nobody could come here
 	}
 	me := pb.RawPeerInfosToPBPeers([]peer.AddrInfo{{ID: d.host.ID(), Addrs: addrs}})
+	return d.announced(ctx, func(_ int, keys []mh.Multihash) error {
+		var ms []*pb.Message
+		for _, k := range keys {
+			if d.keeps(p, string(k)) {
+				m := pb.NewMessage(pb.Message_ADD_PROVIDER, k, 0)
+				m.ProviderPeers = me
+				ms = append(ms, m)
+			}
+		}
+		return d.sender.sendAll(ctx, p, ms)
+	})
+}
+
+// announced calls f with what this node announces, a portion at a time, and how much there is in all.
+func (d *DHT) announced(ctx context.Context, f func(all int, keys []mh.Multihash) error) error {
 	n, err := d.keys.Size(ctx)
 	if err != nil {
 		return err
@@ -348,18 +364,10 @@ func (d *DHT) tell(ctx context.Context, p peer.ID) error {
 	}
 	for i := range 1 << bits {
 		keys, err := d.keys.Get(ctx, beginning(i, bits))
+		if err == nil {
+			err = f(n, keys)
+		}
 		if err != nil {
-			return err
-		}
-		var ms []*pb.Message
-		for _, k := range keys {
-			if d.keeps(p, string(k)) {
-				m := pb.NewMessage(pb.Message_ADD_PROVIDER, k, 0)
-				m.ProviderPeers = me
-				ms = append(ms, m)
-			}
-		}
-		if err := d.sender.sendAll(ctx, p, ms); err != nil {
 			return err
 		}
 	}

@@ -445,6 +445,30 @@ func TestLinksKept(t *testing.T) {
 	}
 }
 
+// TestLinksWorth: what is in no table is closed first, the oldest of it first, and what is protected never and not counted.
+func TestLinksWorth(t *testing.T) {
+	var now time.Duration
+	l := NewLinks(100, 4, 6, true)
+	l.Keep(20*time.Second, 10*time.Second, func() time.Duration { return now })
+	l.Worth = func(_, b uint32) Worth { return Worth(b % 3) } // Passing, Useful, Protected
+	for b := range uint32(12) {
+		l.Dial(50, b)
+	}
+	now = time.Minute
+	l.Dial(50, 60)
+	// Eight of the twelve are not protected, and four of them too many: 0, 3, 6 and 9 pass.
+	for b := range uint32(12) {
+		if want := b%3 != 0; l.Open(50, b) != want || l.Open(b, 50) != want {
+			t.Errorf("%d is open: %v, at its end %v, want %v", b, l.Open(50, b), l.Open(b, 50), want)
+		}
+	}
+	now += time.Minute
+	l.Dial(50, 61)
+	if l.Open(50, 60) || !l.Open(50, 61) || l.Count(50) != 9 {
+		t.Errorf("%d connections after a minute more", l.Count(50))
+	}
+}
+
 func BenchmarkFind(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -480,7 +504,9 @@ func TestGrow(t *testing.T) {
 	const me = 7
 	var before []uint32
 	before = all.Closest(me, s.ID(me), K, 0, before)
-	g := Grow(s, all, me, []uint32{3, 90, 250}, 0)
+	g := NewGrowing(s, all)
+	g.Begin(200, []uint32{1, 2}, 0)
+	g.Begin(me, []uint32{3, 90, 250}, 0)
 	x.Tables = g
 	r := rand.New(rand.NewPCG(1, 1))
 	if n, _ := g.Size(); n != 3 || !g.Has(me, 90, 0) || g.Has(me, 91, 0) {

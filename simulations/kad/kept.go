@@ -161,13 +161,16 @@ type Growing struct {
 	own *Kept
 }
 
-// Grow returns the tables t with that of a node anew, which knows some others.
-func Grow(s *Space, t Tables, of uint32, knows []uint32, now time.Duration) *Growing {
-	g := &Growing{Tables: t, of: of, own: &Kept{s: s, tables: make([]table, of+1)}}
+// NewGrowing returns the tables t. Begin is called before they are used.
+func NewGrowing(s *Space, t Tables) *Growing { return &Growing{Tables: t, own: NewKept(s)} }
+
+// Begin has the table of a node begin anew, with some that it knows; that of the node before is as it was.
+func (g *Growing) Begin(of uint32, knows []uint32, now time.Duration) {
+	g.own.tables[g.of] = nil
+	g.of = of
 	for _, p := range knows {
 		g.own.Add(of, p, true, now)
 	}
-	return g
 }
 
 // Closest implements Tables.

@@ -25,6 +25,7 @@ type dht struct {
 
 	back    int      // nodes that came up, and whose tables are to be filled
 	filling []uint32 // the first of them
+	grown   *kad.Growing
 
 	lookupTime, lookupHops, findTime, gpuTime *values
 	lookups, asked, exact                     uint64

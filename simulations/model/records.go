@@ -219,16 +219,13 @@ func (d *dht) provideRandom(from node) {
 	d.c.links.ended(d.c.loop.Now(), r.Answered > 0)
 }
 
-// region is how many bits the places of a region share.
-func (s *records) region() int { return max(0, bits.Len(uint(s.d.c.len()/kad.K))-1) }
-
 // sweep is what all nodes announce again in a while: each key once in announceEvery, when its turn comes by its place. A node's keys
 // of one region, that is of the places that the same K nodes are closest to, share a lookup.
 func (s *records) sweep() {
 	c, now := s.d.c, s.d.c.now()
 	turns := uint64(announceEvery / sweepEvery)
 	turn := uint64(now/sweepEvery) % turns
-	region := s.region()
+	region := max(0, bits.Len(uint(c.len()/kad.K))-1) // bits
 	type job struct {
 		n      node
 		region uint64

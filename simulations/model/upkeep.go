@@ -14,7 +14,7 @@ const (
 	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
 	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
 	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
-	growths     = 3                // times more that a table is refreshed until it has K peers (dht/table.go), as its buckets have been just now
+	growths     = 4                // times that a table is refreshed as it grows, until it has K peers (dht/table.go); its buckets once
 	maxRefresh  = 15               // kbucket's maxCplForRefresh
 )
 
@@ -83,7 +83,11 @@ func (d *dht) fill(x node, dice *rand.Rand) (cost uint64) {
 		}
 		d.near = append(d.near, d.place(y))
 	}
-	g := kad.Grow(d.space, old, me, d.near, now)
+	if d.grown == nil {
+		d.grown = kad.NewGrowing(d.space, old)
+	}
+	g := d.grown
+	g.Begin(me, d.near, now)
 	d.s.Tables = g
 	defer func() { d.s.Tables = old }()
 	for range growths {
@@ -112,11 +116,12 @@ func (d *dht) some(n int, do func(i int, all bool) uint64) (cost uint64) {
 	if n > mostUpkeep {
 		k = someUpkeep
 	}
-	opened := d.links.Opened
+	opened, told := d.links.Opened, d.announceBytes
 	for i := range k {
 		cost += do(i, k == n)
 	}
 	if k > 0 {
+		d.announceBytes += (d.announceBytes - told) * uint64(n-k) / uint64(k)
 		*d.bytes += cost * uint64(n) / uint64(k)
 		d.links.Opened += (d.links.Opened - opened) * uint64(n-k) / uint64(k)
 	}
