@@ -50,11 +50,14 @@ type DHT struct {
 	mu    sync.Mutex
 	self  []byte                 // the record this node put about itself
 	peers map[peer.ID]*candidate // see table.go
-	busy  int                    // goroutines that serve them
-	grown chan struct{}          // closed when the routing table has changed, then renewed
+	said  map[peer.ID]saying
+	busy  int           // goroutines that serve them
+	grown chan struct{} // closed when the routing table has changed, then renewed
 
 	asked   map[peer.ID]bool // in the table when it last asked for neighbours; guarded by mu
 	lastAsk time.Time
+	listed  map[peer.ID]bool // in the routing table, when all candidates were last looked at
+	looked  time.Time
 }
 
 var _ shoal.Directory = (*DHT)(nil)
@@ -67,7 +70,7 @@ func New(h host.Host, cfg Config) (*DHT, error) {
 	}
 	d := &DHT{
 		cfg: cfg, host: h, judge: record.Validator{Fabric: cfg.Fabric}, wake: make(chan struct{}, 1), ready: make(chan struct{}),
-		peers: map[peer.ID]*candidate{}, grown: make(chan struct{}), begun: time.Now(),
+		peers: map[peer.ID]*candidate{}, said: map[peer.ID]saying{}, grown: make(chan struct{}), begun: time.Now(),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.reach = newReach(d.ctx, h, cfg)

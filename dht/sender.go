@@ -24,6 +24,8 @@ import (
 const (
 	maxIdle  = 4                // streams kept to a peer
 	idleTime = 45 * time.Second // the other side drops a stream after a minute
+
+	readAhead = 512 // bytes; there is a reader to each peer that was asked of late
 )
 
 // sender carries kad-dht's messages: one exchange at a time on a stream, streams kept for the next
@@ -242,7 +244,7 @@ func (s *sender) line(ctx context.Context, p peer.ID) (l *line, kept bool, err e
 	if err != nil {
 		return nil, false, err
 	}
-	return &line{Stream: stream, in: bufio.NewReader(stream)}, false, nil
+	return &line{Stream: stream, in: bufio.NewReaderSize(stream, readAhead)}, false, nil
 }
 
 func (s *sender) keep(p peer.ID, l *line) {

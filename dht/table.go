@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 	askPause    = time.Second // between two questions for neighbours
 	maxBusy     = 8
 	tellPortion = 4096 // announcements that are handed on at once, about
+	maxSaid     = 1 << 14
 )
 
 // candidate is a peer that is in the routing table, or should be. Two things are done for it: it is
@@ -38,13 +40,21 @@ const (
 type candidate struct {
 	sticky bool // the caller added it; else it goes when its connection goes
 	busy   bool // a goroutine serves it
+	shut   bool // there was no room for it
 	due    time.Time
 	delay  time.Duration
 	told   time.Time // zero: not yet
+	stale  bool      // it may have forgotten or missed something
+}
 
-	said  []string  // the addresses that the caller gave last
+// saying is where the caller said that a peer is.
+type saying struct {
+	addrs []string
 	at    time.Time // when they were noted
-	stale bool      // it may have forgotten or missed something
+}
+
+func (s saying) holds(addrs []string) bool {
+	return time.Since(s.at) < addrTime/2 && slices.Equal(s.addrs, addrs)
 }
 
 // AddPeer has p, a member, enter the routing table if there is room for it. addrs are multiaddrs,
@@ -57,11 +67,30 @@ func (d *DHT) AddPeer(p shoal.PeerID, addrs []string) {
 	}
 	d.mu.Lock()
 	c := d.peers[id]
-	same := c != nil && c.sticky && time.Since(c.at) < addrTime/2 && slices.Equal(c.said, addrs)
+	noted, wanted := d.said[id].holds(addrs), c != nil && c.sticky
 	d.mu.Unlock()
-	if same {
+	if noted && wanted {
 		return
 	}
+	news := !noted && d.hear(id, addrs)
+	if d.kad.RoutingTable().Find(id) == "" && !d.kad.RoutingTable().UsefulNewPeer(id) {
+		return
+	}
+	d.mu.Lock()
+	c = d.candidate(id)
+	if news = news || !c.sticky; news {
+		c.sticky, c.due, c.delay = true, time.Now(), 0
+	}
+	d.mu.Unlock()
+	if news { // else it was tried, and will be again
+		d.gate.forget(id)
+		d.reach.alive(id)
+		d.nudge()
+	}
+}
+
+// hear notes where the caller said that a peer is, and reports whether any of it is news.
+func (d *DHT) hear(id peer.ID, addrs []string) (news bool) {
 	var known []ma.Multiaddr
 	for _, s := range addrs {
 		a, err := ma.NewMultiaddr(s)
@@ -73,23 +102,14 @@ func (d *DHT) AddPeer(p shoal.PeerID, addrs []string) {
 		}
 	}
 	old := d.host.Peerstore().Addrs(id)
-	isNew := slices.ContainsFunc(known, func(a ma.Multiaddr) bool { return !slices.ContainsFunc(old, a.Equal) })
 	d.host.Peerstore().AddAddrs(id, known, addrTime)
-	if d.kad.RoutingTable().Find(id) == "" && !d.kad.RoutingTable().UsefulNewPeer(id) {
-		return
-	}
 	d.mu.Lock()
-	c = d.candidate(id)
-	c.said, c.at = slices.Clone(addrs), time.Now()
-	if isNew = isNew || !c.sticky; isNew {
-		c.sticky, c.due, c.delay = true, time.Now(), 0
+	defer d.mu.Unlock()
+	if len(d.said) >= maxSaid {
+		clear(d.said) // to note them again costs little
 	}
-	d.mu.Unlock()
-	if isNew { // else it was tried, and will be again
-		d.gate.forget(id)
-		d.reach.alive(id)
-		d.nudge()
-	}
+	d.said[id] = saying{slices.Clone(addrs), time.Now()}
+	return slices.ContainsFunc(known, func(a ma.Multiaddr) bool { return !slices.ContainsFunc(old, a.Equal) })
 }
 
 // RemovePeer takes p out of the routing table: it left, or is no member any more.
@@ -100,6 +120,7 @@ func (d *DHT) RemovePeer(p shoal.PeerID) {
 	}
 	d.mu.Lock()
 	delete(d.peers, id)
+	delete(d.said, id)
 	d.mu.Unlock()
 	d.gate.forget(id)
 	d.kad.RoutingTable().RemovePeer(id)
@@ -218,16 +239,24 @@ func (d *DHT) turn() time.Duration {
 	}
 	now, next := time.Now(), idleTurn
 	next = min(next, d.ask(in, now))
+	moved := !maps.Equal(in, d.listed) || now.Sub(d.looked) >= idleTurn
+	if moved {
+		d.listed, d.looked = in, now
+	}
 	for p, c := range d.peers {
 		if c.busy {
 			continue // it nudges when it is done
 		}
+		if c.shut && !moved {
+			continue // most are strangers who met this node for a question: to look at each of them each time costs more than that did
+		}
+		c.shut = false
 		switch {
 		case !in[p] && !c.sticky && d.host.Network().Connectedness(p) != network.Connected:
 			delete(d.peers, p)
 			continue
 		case !in[p] && !d.kad.RoutingTable().UsefulNewPeer(p):
-			c.told, c.due, c.delay = time.Time{}, now, 0
+			c.told, c.due, c.delay, c.shut = time.Time{}, now, 0, true
 			continue // there is no room for it: a change of the table, if not the next idle turn, looks again
 		case !in[p]:
 			c.told = time.Time{} // it left the table, for a reason

@@ -5,7 +5,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/transport"
-	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
 
@@ -17,7 +16,7 @@ type Carrier func(key crypto.PrivKey, limits network.ResourceManager) (transport
 // simulated network is left out: sockets, the discovery of addresses as others see them and of reachability (it is told by
 // Private), hole punching, and limits of resources. What counts bytes and what closes connections stays.
 func (h *Host) carried(key crypto.PrivKey) ([]libp2p.Option, error) {
-	conns, err := connmgr.NewConnManager(h.cfg.LowPeers, h.cfg.HighPeers, connmgr.WithGracePeriod(grace))
+	conns, err := h.cfg.manager()
 	if err != nil {
 		return nil, err
 	}

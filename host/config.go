@@ -46,8 +46,11 @@ type Config struct {
 	// Door limits what strangers may ask. Zero fields get defaults.
 	Door DoorLimits
 	// LowPeers and HighPeers bound connections: above HighPeers, those of strangers and of the
-	// longest idle are closed down to LowPeers, but none in its first 20 seconds. 0: 256 and 384.
+	// longest idle are closed down to LowPeers, but none in its first Grace. 0: 256 and 384.
 	LowPeers, HighPeers int
+	// Grace is how long a new connection stays however many there are: long enough for what it was made for, be it several exchanges; most
+	// are made for one question of the DHT, and would not be used again. 0: 20 s.
+	Grace time.Duration
 	// Carrier stands in for TCP and QUIC in a simulated network; then Listen must name addresses that it
 	// takes, MDNS does nothing, and nobody relays unless Relays says so. Nil: TCP and QUIC.
 	Carrier Carrier
@@ -55,10 +58,6 @@ type Config struct {
 	// Log may be nil.
 	Log *slog.Logger
 }
-
-// grace is how long a new connection stays however many there are: long enough for what it was made for, be it several exchanges; most are
-// made for one question of the DHT, and would not be used again.
-const grace = 20 * time.Second
 
 // DoorLimits bound the door's service. Each bucket holds Burst requests and gains Rate a second.
 // Loopback addresses have no bucket of their own.
@@ -79,6 +78,7 @@ func (c Config) validate() (Config, error) {
 	defaults(&c.Port, DefaultPort)
 	defaults(&c.AdmitTimeout, 10*time.Second)
 	defaults(&c.DialTimeout, 5*time.Second)
+	defaults(&c.Grace, 20*time.Second)
 	defaults(&c.LowPeers, 256)
 	defaults(&c.HighPeers, c.LowPeers+c.LowPeers/2)
 	defaults(&c.Door.PeerBurst, 32)

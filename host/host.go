@@ -104,6 +104,11 @@ func (h *Host) build() error {
 	return nil
 }
 
+// manager closes connections when there are too many. It looks for them twice in a grace.
+func (c Config) manager() (*connmgr.BasicConnMgr, error) {
+	return connmgr.NewConnManager(c.LowPeers, c.HighPeers, connmgr.WithGracePeriod(c.Grace), connmgr.WithSilencePeriod(c.Grace/2))
+}
+
 // options are those of the libp2p host. It listens later, so that each failure can be told.
 func (h *Host) options() ([]libp2p.Option, error) {
 	key, err := crypto.UnmarshalEd25519PrivateKey(h.cfg.Key)
@@ -118,7 +123,7 @@ func (h *Host) options() ([]libp2p.Option, error) {
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Internal, "host", err)
 	}
-	conns, err := connmgr.NewConnManager(h.cfg.LowPeers, h.cfg.HighPeers, connmgr.WithGracePeriod(grace))
+	conns, err := h.cfg.manager()
 	if err != nil {
 		return nil, shoal.Wrap(shoal.Internal, "host", err)
 	}

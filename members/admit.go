@@ -160,8 +160,7 @@ func (m *Members) passing(p shoal.PeerID) bool {
 	connected := m.net.Connected()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, known := m.view.Lookup(p, m.now())
-	return !known && m.view.Present(connected) >= m.cfg.Mesh
+	return !m.view.Has(p) && m.view.Present(connected, m.cfg.Mesh) >= m.cfg.Mesh
 }
 
 // decide notes a verdict. m.mu is held.

@@ -250,13 +250,13 @@ func (l *loop) calls(now time.Time) {
 	}
 	var list []call
 	m.mu.Lock()
-	n, lacks := maxCalls, max(0, m.cfg.Mesh-m.view.Present(connected))
+	n, lacks := maxCalls, max(0, m.cfg.Mesh-m.view.Present(connected, m.cfg.Mesh))
 	for _, p := range connected {
 		if lacks == 0 {
 			break
 		}
 		v, shown := m.verdicts[p]
-		if _, known := m.view.Lookup(p, now); !known && shown && v.err == nil && !l.lately(p, now) {
+		if !m.view.Has(p) && shown && v.err == nil && !l.lately(p, now) {
 			lacks--
 			l.met[p] = now // once a minute, should it not answer
 			l.do(func(ctx context.Context) { m.meet(ctx, p) })

@@ -61,10 +61,11 @@ type Config struct {
 
 	Stage *Stage // of a simulated world; nil: the machine
 
-	// Carrier stands in for TCP and QUIC in a simulated network; see host.Config, also for the next three.
+	// Carrier stands in for TCP and QUIC in a simulated network; see host.Config, also for the next four.
 	Carrier             host.Carrier
 	Relays, Private     bool
 	LowPeers, HighPeers int
+	Grace               time.Duration
 
 	OnCode  func(code string)               // told the code to approve while joining with "lan"
 	OnNote  func(string)                    // told what a person should know while starting

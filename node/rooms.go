@@ -87,7 +87,7 @@ func (n *Node) build(ctx, life context.Context) error {
 	n.free.Store(&free)
 	r.host, err = openHost(r.disk.KV("node"), host.Config{
 		Key: key, Listen: listen, MDNS: !cfg.NoMDNS, Open: []string{bitswapProtocols}, Shun: cfg.shun, Log: cfg.Log,
-		Carrier: cfg.Carrier, Relays: cfg.Relays, Private: cfg.Private, LowPeers: cfg.LowPeers, HighPeers: cfg.HighPeers,
+		Carrier: cfg.Carrier, Relays: cfg.Relays, Private: cfg.Private, LowPeers: cfg.LowPeers, HighPeers: cfg.HighPeers, Grace: cfg.Grace,
 	})
 	if err != nil {
 		return err

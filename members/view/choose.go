@@ -97,8 +97,17 @@ func (v *View) Late(connected []shoal.PeerID, now time.Time) []shoal.PeerID {
 	})
 }
 
-// Present returns how many of list are other members with a record.
-func (v *View) Present(list []shoal.PeerID) int { return len(v.present(list)) }
+// Present returns how many of list are other members with a record; it stops to count at most.
+func (v *View) Present(list []shoal.PeerID, most int) (n int) {
+	for _, id := range list {
+		if e := v.rows[id]; e != nil && e.rec != nil && id != v.cfg.Self {
+			if n++; n >= most {
+				break
+			}
+		}
+	}
+	return n
+}
 
 // present returns those of list that are other members, in the order of list.
 func (v *View) present(list []shoal.PeerID) []shoal.PeerID {

@@ -83,6 +83,9 @@ func (v *View) member(e *entry, now time.Time) shoal.Member {
 	return m
 }
 
+// Has reports whether there is a row of id, which may have departed.
+func (v *View) Has(id shoal.PeerID) bool { return v.rows[id] != nil }
+
 // Lookup returns the row of id, also when it departed. Slices and maps in it must not be changed.
 func (v *View) Lookup(id shoal.PeerID, now time.Time) (shoal.Member, bool) {
 	e := v.rows[id]

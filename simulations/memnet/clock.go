@@ -2,9 +2,10 @@ package memnet
 
 import "time"
 
-// clock fires what is due. A timer that runs a function is enough: no goroutine waits. Net.mu guards it.
+// clock fires what is due, when its time is nearest to a multiple of the grain. A timer that runs a function is enough: no goroutine waits. Net.mu guards it.
 type clock struct {
 	began time.Time
+	grain int64
 	wakes []int64 // when timers fire, the next one last
 	busy  bool    // turn sees what is put in meanwhile
 	heap  []due   // the earliest first; of the same time, in the order in which they came
@@ -23,7 +24,7 @@ type firer interface{ fire(n *Net, now int64) }
 
 func (a due) before(b due) bool { return a.at < b.at || a.at == b.at && a.turn < b.turn }
 
-func (c *clock) init() { c.began = time.Now() }
+func (c *clock) init(grain time.Duration) { c.began, c.grain = time.Now(), max(1, int64(grain)) }
 
 func (c *clock) now() int64 { return int64(time.Since(c.began)) }
 
@@ -41,6 +42,7 @@ func (n *Net) at(t int64, what firer) {
 // runtime look through all timers of the process, or bubble.
 func (n *Net) arm(t int64) {
 	c := &n.clock
+	t = (t + c.grain/2) / c.grain * c.grain
 	if k := len(c.wakes); k == 0 || t < c.wakes[k-1] {
 		c.wakes = append(c.wakes, t)
 		time.AfterFunc(max(0, time.Duration(t-c.now())), n.turn)
@@ -54,7 +56,7 @@ func (n *Net) turn() {
 	c := &n.clock
 	c.wakes = c.wakes[:len(c.wakes)-1]
 	c.busy = true
-	for now := c.now(); len(c.heap) > 0 && c.heap[0].at <= now; {
+	for now := c.now(); len(c.heap) > 0 && c.heap[0].at <= now+c.grain/2; {
 		d := c.pop()
 		c.fired++
 		d.what.fire(n, d.at)

@@ -45,6 +45,9 @@ type Config struct {
 	Jitter  float64                      // a packet is late by up to this part of its latency, uniformly
 	Loss    func(a, b int) float64       // probability, below 1, that a packet is lost; nil: none
 	Seed    uint64                       // of jitter and loss
+	// Grain is how finely packets arrive: at the multiple of it that is nearest to their time, so up to half of it early or late. Nodes that
+	// have something to do at the same time do it at once on many cores; at each its own, all but one core sleep. 0: at their time.
+	Grain time.Duration
 }
 
 // Place says where a node is and how it is connected.
@@ -91,7 +94,7 @@ func New(cfg Config) *Net {
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x6d656d6e6574)), nodes: map[peer.ID]*node{},
 		doors: map[string]*listener{}, conns: map[*conn]struct{}{}, bytes: map[string]*Bytes{},
 	}
-	n.clock.init()
+	n.clock.init(cfg.Grain)
 	return n
 }
 

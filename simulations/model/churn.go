@@ -142,6 +142,9 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 				c.wipe(n)
 			}
 		}
+		if f.At+f.For >= c.s.Duration+c.s.Settle {
+			return // they are lost for good
+		}
 		end(func() {
 			for _, n := range of.list {
 				c.bodies[n].held--

@@ -16,6 +16,9 @@ const (
 	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
 	growths     = 4                // times that a table is refreshed as it grows, until it has K peers (dht/table.go); its buckets once
 	maxRefresh  = 15               // kbucket's maxCplForRefresh
+	// What kad-dht's sweeping provider looks up as it starts: one lookup to see whether it is online, four to guess how many peers there are, three
+	// to explore the only region that a young table has, one to place the first key.
+	sweepStart = 1 + 4 + 3 + 1
 )
 
 // every has f called again and again, the first time after one span.
@@ -72,7 +75,7 @@ func (d *dht) upkeep() {
 }
 
 // fill is what a node does that came up, and returns its bytes. It knows a few members, with whom its table grows: by a refresh, and some
-// more while it is small. Then it announces what it is once more, each key by itself (dht/again.go).
+// more while it is small. The sweeper starts, too early; then it announces what it is once more, each key by itself (dht/again.go).
 func (d *dht) fill(x node, dice *rand.Rand) (cost uint64) {
 	me, now, old := d.place(x), d.c.now(), d.s.Tables
 	d.near = d.links.Of(me, meshAlone, d.near[:0])
@@ -96,7 +99,7 @@ func (d *dht) fill(x node, dice *rand.Rand) (cost uint64) {
 	_, buckets := g.Size()
 	cost += d.refreshBuckets(x, dice, buckets)
 	keys := d.records.keys[d.c.bodies[x].class]
-	news := d.random(x, keys+1, dice) // and its record
+	news := d.random(x, sweepStart+keys+1, dice) // and its record
 	news += uint64(keys*kad.K*kad.SizeAnnounce + kad.K*recordBytes)
 	d.announceBytes += news
 	return cost + news

@@ -200,7 +200,7 @@ const (
 type Fault struct {
 	Kind     string  `yaml:"kind" doc:"what goes wrong" enum:"kill,wipe,churn,partition,one-way,slow-link,slow-disk,slow-gpu,slow-cpu,clock-step" must:"true"`
 	At       Span    `yaml:"at" doc:"when it begins" must:"true" in:"0s.."`
-	For      Span    `yaml:"for" doc:"how long it lasts; default to the end" in:"0s.."`
+	For      Span    `yaml:"for" doc:"how long it lasts; default to the end of the load; it may last to the end of settle" in:"0s.."`
 	Share    float64 `yaml:"share" doc:"part of the nodes it concerns, 0 to 1; default all that class and region name" in:"0..1"`
 	Nodes    int     `yaml:"nodes" doc:"in place of share: how many" in:"0.."`
 	Class    string  `yaml:"class" doc:"only nodes of this class"`

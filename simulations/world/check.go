@@ -163,7 +163,7 @@ func (w *world) afterwards(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, a := range w.agents {
 		all.Go(func() {
-			n := w.anyUp(nil)
+			n := w.anyUp(nil, w.dice("any"))
 			if n == nil {
 				return
 			}

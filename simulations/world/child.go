@@ -106,10 +106,10 @@ const (
 	hungTime  = 10 * time.Minute // with work, but without progress
 )
 
-// Above how much memory the collector works harder: at least, and for each node.
+// Above how much memory the collector works harder: for what is in the world, and for each node.
 const (
-	leastLimit = 2 << 30
-	limitNode  = 9 << 20 // a quiet node takes four, one among many that come back seven: less, and collecting takes most of the time
+	limitWorld = 5 << 28
+	limitNode  = 9 << 19
 )
 
 // tail keeps the end of what is written to it.
@@ -149,7 +149,7 @@ func Main() {
 	}
 	if err == nil { // a collection looks at the stacks of all goroutines: rarely, as long as there is room
 		debug.SetGCPercent(150)
-		debug.SetMemoryLimit(max(leastLimit, limitNode*int64(q.Scenario.Nodes())))
+		debug.SetMemoryLimit(limitWorld + limitNode*int64(q.Scenario.Nodes()))
 	}
 	c := &child{out: json.NewEncoder(out), stop: &atomic.Bool{}}
 	if err != nil {

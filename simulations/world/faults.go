@@ -8,8 +8,9 @@ import (
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
 
-// faults lets go wrong what the scenario says, until ctx ends; then everything is mended.
-func (w *world) faults(ctx context.Context) {
+// faults lets go wrong what the scenario says. Sessions come and go until calm, the end of the load; each fault has its own time, which may
+// be longer. ctx is that of the run.
+func (w *world) faults(ctx, calm context.Context) {
 	churned := map[*machine]bool{} // by a fault, in place of their classes' figures
 	for i := range w.s.Faults {
 		f := &w.s.Faults[i]
@@ -24,7 +25,7 @@ func (w *world) faults(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			over, end := context.WithCancel(ctx)
+			over, end := context.WithCancel(calm) // a step of the clock may have no end of its own
 			defer end()
 			if f.For > 0 {
 				over, end = context.WithTimeout(ctx, f.For)
@@ -37,7 +38,7 @@ func (w *world) faults(ctx context.Context) {
 	dice := scenario.Dice(w.seed, "sessions")
 	for _, m := range w.machines {
 		if m.class.Session > 0 && !churned[m] && m.i > 0 {
-			w.ends.Go(func() { w.churn(ctx, m, m.class.Session, m.class.Downtime, rand.New(rand.NewPCG(dice.Uint64(), 0))) })
+			w.ends.Go(func() { w.churn(calm, m, m.class.Session, m.class.Downtime, rand.New(rand.NewPCG(dice.Uint64(), 0))) })
 		}
 	}
 }
@@ -78,7 +79,7 @@ func (w *world) fault(ctx context.Context, f *scenario.Fault, who []*machine) {
 	case scenario.Kill, scenario.Wipe:
 		each(func(m *machine) { m.fail(f.Kind == scenario.Wipe) })
 		hold()
-		if w.ctx.Err() == nil {
+		if w.ctx.Err() == nil && f.At+f.For < w.s.Duration+w.s.Settle { // else they are lost for good
 			each(func(m *machine) { w.ends.Go(func() { m.mend(w.ctx) }) })
 		}
 	case scenario.Churn:

@@ -46,8 +46,9 @@ func (w *world) play(ctx context.Context) {
 			w.sleep(ctx, looksOn)
 		}
 	})
-	faults, calm := context.WithCancel(ctx)
-	w.faults(faults)
+	loaded, calm := context.WithCancel(ctx)
+	defer calm()
+	w.faults(ctx, loaded)
 	for i := range w.s.Load {
 		wait.Go(func() { w.ask(ctx, i, &wait) })
 	}

@@ -22,10 +22,12 @@ import (
 	"github.com/shoal-fabric/shoal/storage"
 )
 
-// Connections of a node, at least and at most, when there are too many nodes for each to know all others.
+// Connections cost most of what nodes cost, so each has few when there are too many nodes for each to know all others: beside those that the DHT
+// protects as many as members keep up (members.Config.Mesh) and half as many more, and new ones for a few questions of the DHT.
 const (
 	lowPeers  = 48
-	highPeers = 64
+	lowAlone  = 24 // without a table
+	gracePeer = 5 * time.Second
 )
 
 // executor is the name of the native executor of machines with graphics processors.
@@ -133,7 +135,11 @@ func (m *machine) open(ctx context.Context, by *node.Node, invite string) error 
 		cfg.Executors = []native.Executor{{Name: executor, Devices: reserve.Want{Whole: 1}, Time: 24 * time.Hour}}
 	}
 	if len(w.machines) > lowPeers {
-		cfg.LowPeers, cfg.HighPeers = lowPeers, highPeers
+		low := lowPeers
+		if !w.s.Table {
+			low = lowAlone
+		}
+		cfg.LowPeers, cfg.HighPeers, cfg.Grace = low, low+low/2, gracePeer
 	}
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
@@ -187,7 +193,7 @@ func (m *machine) mend(ctx context.Context) {
 		return
 	}
 	for try := 0; ctx.Err() == nil; try++ {
-		by := m.w.anyUp(m)
+		by := m.w.anyUp(m, m.w.dice("any"))
 		if by == nil {
 			by = m.w.machines[0].live.Load()
 		}

@@ -44,40 +44,71 @@ type channel struct {
 	book   *book
 }
 
-// stock makes what exists when the load begins.
+// stock makes what exists when the load begins, several things at once: a thousand nodes cost as much each second that they only wait.
 func (w *world) stock(ctx context.Context) error {
-	dice := scenario.Dice(w.seed, "stock")
 	for f := range w.s.Data {
-		for i := range w.s.Data[f].Count {
-			if err := w.put(ctx, f, i, dice); err != nil {
-				return err
-			}
-			w.o.Progress(Progress{Phase: "data", Done: len(w.data)})
+		n, first := w.s.Data[f].Count, len(w.data)
+		w.data = append(w.data, make([]*dataset, n)...)
+		done := 0
+		if err := w.several(n, func(i int) error {
+			err := w.put(ctx, f, i, &w.data[first+i])
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			done++
+			w.o.Progress(Progress{Phase: "data", Done: first + done})
+			return err
+		}); err != nil {
+			return err
 		}
 	}
 	for f := range w.s.Agents {
-		for i := range w.s.Agents[f].Count {
-			if err := w.birth(ctx, f, i, dice); err != nil {
-				return err
-			}
+		n, first := w.s.Agents[f].Count, len(w.agents)
+		w.agents = append(w.agents, make([]*agent, n)...)
+		if err := w.several(n, func(i int) error { return w.birth(ctx, f, i, &w.agents[first+i]) }); err != nil {
+			return err
 		}
 	}
 	for f := range w.s.Topics {
-		for i := range w.s.Topics[f].Count {
-			if err := w.air(ctx, f, i, dice); err != nil {
-				return err
-			}
+		n, first := w.s.Topics[f].Count, len(w.topics)
+		w.topics = append(w.topics, make([]*channel, n)...)
+		if err := w.several(n, func(i int) error { return w.air(ctx, f, i, &w.topics[first+i]) }); err != nil {
+			return err
 		}
 	}
-	w.sleep(ctx, settling)
+	rest := resting
+	if w.natural {
+		rest = settling
+	}
+	w.sleep(ctx, rest)
 	return ctx.Err()
 }
 
-// again tries something until it works: a cluster that has just started may not be ready.
-func (w *world) again(ctx context.Context, what string, do func(n *node.Node) error) error {
+// several calls do for 0 to n-1, some at a time, and returns the first error in that order.
+func (w *world) several(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	room := make(chan struct{}, mostMade)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			errs[i] = do(i)
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again tries something at a node until it works: a cluster that has just started may not be ready.
+func (w *world) again(ctx context.Context, what string, dice *rand.Rand, do func(n *node.Node) error) error {
 	end := time.Now().Add(patience)
 	for {
-		n := w.anyUp(nil)
+		n := w.anyUp(nil, dice)
 		if n == nil {
 			return shoal.E(shoal.Unavailable, what, "no node is up", "")
 		}
@@ -93,10 +124,11 @@ func (w *world) again(ctx context.Context, what string, do func(n *node.Node) er
 }
 
 // put puts one dataset, from any node.
-func (w *world) put(ctx context.Context, f, i int, dice *rand.Rand) error {
+func (w *world) put(ctx context.Context, f, i int, to **dataset) error {
 	d := &w.s.Data[f]
 	bytes := d.Size(w.seed, i)
 	name := fmt.Sprintf("%s-%d", d.Name, i)
+	dice := scenario.Dice(w.seed, "dataset "+name)
 	file := filepath.Join(w.dir, name)
 	if err := os.WriteFile(file, noise(bytes, dice.Uint64()), 0o600); err != nil {
 		return shoal.Wrap(shoal.Internal, "dataset "+name, err)
@@ -106,20 +138,21 @@ func (w *world) put(ctx context.Context, f, i int, dice *rand.Rand) error {
 	if d.Class != "" {
 		o.Needs = fmt.Sprintf("labels.class == %q", d.Class)
 	}
-	return w.again(ctx, "put dataset "+name, func(n *node.Node) error {
+	return w.again(ctx, "put dataset "+name, dice, func(n *node.Node) error {
 		res, err := n.Put(ctx, file, o)
 		if err != nil {
 			return err
 		}
-		w.data = append(w.data, &dataset{f, res.Manifest.Root, res.Manifest.Partitions, res.Manifest.Replicas})
+		*to = &dataset{f, res.Manifest.Root, res.Manifest.Partitions, res.Manifest.Replicas}
 		return nil
 	})
 }
 
 // birth makes one agent.
-func (w *world) birth(ctx context.Context, f, i int, dice *rand.Rand) error {
+func (w *world) birth(ctx context.Context, f, i int, to **agent) error {
 	a := &w.s.Agents[f]
 	it := &agent{family: f, name: fmt.Sprintf("%s-%d", a.Name, i), reads: -1}
+	dice := scenario.Dice(w.seed, "agent "+it.name)
 	if a.Reads != "" {
 		var of []int
 		for j, d := range w.data {
@@ -131,24 +164,25 @@ func (w *world) birth(ctx context.Context, f, i int, dice *rand.Rand) error {
 			it.reads = of[w.s.Data[w.data[of[0]].family].Pick(dice)%len(of)]
 		}
 	}
-	return w.again(ctx, "create agent "+it.name, func(n *node.Node) error {
+	return w.again(ctx, "create agent "+it.name, dice, func(n *node.Node) error {
 		c, err := n.Backstage().Create(ctx, agents.CreateOptions{Name: it.name, Code: agentCode, Replicas: a.Replicas})
 		if err == nil {
 			it.key = c.Key
 			_, err = n.CallAgent(ctx, c.Key, shoal.CallRequest{Method: "fill", Payload: strconv.AppendUint(nil, uint64(a.State), 10), Request: "fill"})
 		}
 		if err == nil {
-			w.agents = append(w.agents, it)
+			*to = it
 		}
 		return err
 	})
 }
 
 // air makes one topic, and has nodes listen to it.
-func (w *world) air(ctx context.Context, f, i int, dice *rand.Rand) error {
+func (w *world) air(ctx context.Context, f, i int, to **channel) error {
 	t := &w.s.Topics[f]
 	it := &channel{family: f, name: fmt.Sprintf("%s-%d", t.Name, i), book: newBook(t.Durable)}
-	err := w.again(ctx, "create topic "+it.name, func(n *node.Node) error {
+	dice := scenario.Dice(w.seed, "topic "+it.name)
+	err := w.again(ctx, "create topic "+it.name, dice, func(n *node.Node) error {
 		_, err := n.CreateTopic(ctx, it.name, topic.Definition{Durable: t.Durable}, 0)
 		if shoal.KindOf(err) == shoal.Exists && err != nil {
 			err = nil
@@ -158,7 +192,7 @@ func (w *world) air(ctx context.Context, f, i int, dice *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	w.topics = append(w.topics, it)
+	*to = it
 	var ready sync.WaitGroup
 	for _, j := range dice.Perm(len(w.machines))[:min(t.Subscribers, len(w.machines))] {
 		ready.Add(1)

@@ -50,7 +50,9 @@ type Progress struct {
 const (
 	settling  = 30 * time.Second // between the start of the nodes and the load, at least
 	warming   = 25 * time.Second // in place of it between the start of nodes that have a table and what is put: more than dht's warmTime
+	resting   = 10 * time.Second // between what was made in nodes that have a table and the load: its connections are closed again
 	mostOpens = 8                // nodes that are started at once
+	mostMade  = 8                // datasets, agents, topics that are made at once
 	patience  = 10 * time.Minute // for what is set up before the load
 )
 
@@ -187,7 +189,7 @@ func (w *world) build(ctx context.Context) error {
 	s := w.s
 	w.net = memnet.New(memnet.Config{
 		Latency: func(a, b int) time.Duration { return s.Latency[a][b] },
-		Jitter:  s.Jitter, Seed: w.seed,
+		Jitter:  s.Jitter, Seed: w.seed, Grain: grain(s),
 		Loss: func(a, b int) float64 {
 			if len(s.Loss) == 0 {
 				return 0
@@ -245,6 +247,18 @@ func (w *world) build(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// grain is how finely packets arrive: a small part of the shortest way.
+func grain(s *scenario.Scenario) time.Duration {
+	const most = 100 * time.Microsecond
+	g := 4 * most
+	for _, row := range s.Latency {
+		for _, d := range row {
+			g = min(g, d)
+		}
+	}
+	return g / 4
+}
+
 // settle makes the machines, in the order of classes, and says in which region each stands.
 func (w *world) settle() {
 	dice, keys := scenario.Dice(w.seed, "regions"), scenario.Dice(w.seed, "keys")
@@ -288,8 +302,8 @@ func (w *world) sleep(ctx context.Context, d time.Duration) {
 }
 
 // anyUp returns a node that is up, other than that of m; nil: there is none.
-func (w *world) anyUp(m *machine) *node.Node {
-	at := w.dice("any").IntN(len(w.machines))
+func (w *world) anyUp(m *machine, dice *rand.Rand) *node.Node {
+	at := dice.IntN(len(w.machines))
 	for i := range w.machines {
 		if o := w.machines[(at+i)%len(w.machines)]; o != m {
 			if n := o.live.Load(); n != nil {
