@@ -60,6 +60,7 @@ type Deps struct {
 	Data      Data
 	Natives   map[string]Native                                      // by code ID, besides the directory
 	Shared    shoal.Drafts                                           // mergeable state; nil: there is none
+	Connected func() []shoal.PeerID                                  // nil: all are
 	Link      func(p shoal.PeerID) (rtt time.Duration, rate float64) // measured, bytes per second; 0: unknown; nil: all are
 	Key       ed25519.PrivateKey                                     // the node's own: signs births
 	// Boottime reads a clock that goes on while the machine is suspended and never steps.

@@ -3,6 +3,7 @@ package agents
 import (
 	"context"
 	"errors"
+	"slices"
 	"sort"
 	"time"
 
@@ -66,16 +67,30 @@ func (a *Agents) ownPlace(key shoal.Key) (place, error) {
 // small is how many members are asked one by one.
 const small = 32
 
+// near are the members that are asked one by one: all of few; of many those who are connected, since to call the others costs more than to ask
+// the directory.
+func (a *Agents) near() (peers []shoal.PeerID) {
+	var open map[shoal.PeerID]bool
+	for _, m := range a.Members.Table() {
+		if m.State == shoal.Alive {
+			peers = append(peers, m.ID)
+		}
+	}
+	if len(peers) > small && a.Connected != nil {
+		open = map[shoal.PeerID]bool{}
+		for _, p := range a.Connected() {
+			open[p] = true
+		}
+		peers = slices.DeleteFunc(peers, func(p shoal.PeerID) bool { return !open[p] })
+	}
+	return peers[:min(len(peers), small)]
+}
+
 // askAround asks members where an agent is, and returns the latest of what they say and this node has. It is sure of the first answer;
 // or, if what was heard so far was in vain, once most of the keepers that are named say the same, for without most of them nobody else
 // can have been made a keeper.
 func (a *Agents) askAround(ctx context.Context, key shoal.Key, best place, vain bool) (at place, sure bool) {
-	var peers []shoal.PeerID
-	for _, m := range a.Members.Table() {
-		if m.State == shoal.Alive && len(peers) < small {
-			peers = append(peers, m.ID)
-		}
-	}
+	peers := a.near()
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	ch := make(chan *place, len(peers))

@@ -24,7 +24,8 @@ func (n *Node) buildAgents(key ed25519.PrivateKey) (err error) {
 	cfg.Log, cfg.Now, cfg.NoGravity = n.cfg.Log, n.cfg.now, cfg.NoGravity || n.cfg.NoGravity
 	r.agents, err = agents.New(cfg, agents.Deps{
 		Peers: r.rpc, Directory: r.dht, Table: n.table("agents"), Members: r.members, Code: agentCode{n}, Key: key,
-		Data: agentData{n}, Shared: r.state, Link: n.link, Natives: n.natives(), Boottime: n.cfg.stage().boottime(),
+		Data: agentData{n}, Shared: r.state, Link: n.link, Connected: r.host.Connected, Natives: n.natives(),
+		Boottime: n.cfg.stage().boottime(),
 	})
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ type set struct {
 const (
 	repairEvery = 20 * time.Second // data.Config
 	repairAfter = 30 * time.Second
-	surveyEvery = 10 * time.Minute
+	visitEvery  = 45 * time.Second
 	stall       = 10 * time.Second
 	heldTimeout = 700 * time.Millisecond
 	findTimeout = 5 * time.Second

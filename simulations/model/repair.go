@@ -22,11 +22,10 @@ func (d *data) down(n node) {
 	d.looking[n] = true
 	life := d.c.lives(n)
 	tick := func() time.Duration { return repairEvery*3/4 + time.Duration(d.dice.Int64N(int64(repairEvery/2))) }
-	// When its absence is noted: with a member table at the first look after it counts as down; without one only when the
-	// dataset is surveyed again.
+	// When its absence is noted: with a member table at the first look after it counts as down; without one when it is visited next.
 	wait := downAfter + time.Duration(d.dice.Float64()*float64(tick()))
 	if !d.c.s.Table {
-		wait = time.Duration(d.dice.Float64() * float64(surveyEvery))
+		wait = time.Duration(d.dice.Float64() * float64(visitEvery))
 	}
 	for patience := time.Duration(0); patience < repairAfter; {
 		t := tick()
@@ -148,8 +147,8 @@ func (d *data) wiped(n node) {
 	if len(gone) == 0 {
 		return
 	}
-	// It is silent, or answers that it has nothing: both are seen at the next survey.
-	wait := time.Duration(d.dice.Float64() * float64(surveyEvery))
+	// It is silent, or answers that it has another disk: both are seen at the next visit.
+	wait := time.Duration(d.dice.Float64() * float64(visitEvery))
 	if d.c.s.Table {
 		wait = downAfter + repairAfter + time.Duration(d.dice.Float64()*float64(repairEvery))
 	}
