@@ -34,6 +34,7 @@ type Node struct {
 	gauges atomic.Pointer[map[string]gauged]
 
 	probing atomic.Bool // a link is
+	absent  absent
 
 	stop context.CancelFunc
 	loop sync.WaitGroup

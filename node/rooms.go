@@ -240,8 +240,8 @@ const haste = 2 * time.Second
 
 // connect dials a member whose stream is wanted: at the addresses the table has, else at those that an announcement or an earlier
 // connection told, else at those that the DHT finds: of a peer that somebody who was asked has met, else in the record that it put. To
-// ask the DHT makes two dozen connections in place of one.
-func (n *Node) connect(ctx context.Context, p shoal.PeerID) error {
+// ask the DHT makes two dozen connections in place of one, so it is not asked again and again for one that is gone.
+func (n *Node) connect(ctx context.Context, p shoal.PeerID) (err error) {
 	addrs := n.rooms.members.Addresses(p)
 	if d := n.late.dht.Load(); len(addrs) == 0 && d != nil {
 		if n.rooms.host.Heard(p) {
@@ -252,17 +252,28 @@ func (n *Node) connect(ctx context.Context, p shoal.PeerID) error {
 				return err
 			}
 		}
-		found, err := d.FindPeer(ctx, p)
+		if err := n.absent.check(p, time.Now()); err != nil {
+			return err
+		}
+		addrs, err = d.FindPeer(ctx, p)
 		if err != nil && shoal.KindOf(err) == shoal.NotFound {
 			var m shoal.Member
 			if m, err = n.keptRecord(ctx, p); err == nil {
-				found = m.Addresses
+				addrs = m.Addresses
 			}
+		}
+		if ctx.Err() == nil { // the DHT has said all it knows; a dial that takes longer than its caller waits is in vain as well
+			defer func() {
+				if err == nil {
+					n.absent.found(p)
+				} else {
+					n.absent.lost(p, err, time.Now())
+				}
+			}()
 		}
 		if err != nil {
 			return err
 		}
-		addrs = found
 	}
 	return n.rooms.host.Connect(ctx, p, addrs)
 }
