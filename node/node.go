@@ -12,6 +12,7 @@ import (
 
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/data"
+	"github.com/shoal-fabric/shoal/dht/absent"
 )
 
 // How a node came up.
@@ -34,7 +35,7 @@ type Node struct {
 	gauges atomic.Pointer[map[string]gauged]
 
 	probing atomic.Bool // a link is
-	absent  absent
+	absent  absent.Memory[shoal.PeerID]
 
 	stop context.CancelFunc
 	loop sync.WaitGroup

@@ -252,7 +252,7 @@ func (n *Node) connect(ctx context.Context, p shoal.PeerID) (err error) {
 				return err
 			}
 		}
-		if err := n.absent.check(p, time.Now()); err != nil {
+		if err := n.absent.Check(p, time.Now()); err != nil {
 			return err
 		}
 		addrs, err = d.FindPeer(ctx, p)
@@ -265,9 +265,9 @@ func (n *Node) connect(ctx context.Context, p shoal.PeerID) (err error) {
 		if ctx.Err() == nil { // the DHT has said all it knows; a dial that takes longer than its caller waits is in vain as well
 			defer func() {
 				if err == nil {
-					n.absent.found(p)
+					n.absent.Found(p)
 				} else {
-					n.absent.lost(p, err, time.Now())
+					n.absent.Lost(p, err, time.Now())
 				}
 			}()
 		}

@@ -253,7 +253,7 @@ func (k *agents) call(from node, id uint32, q *actors.Question, done func(reply 
 	}
 	k.c.loop.After(callTime, func() { x.end(nil, false) })
 	key := uint64(from)<<32 | uint64(id)
-	if id == directoryID || id >= k.topics || k.names[key] {
+	if id == directoryID || k.names[key] {
 		x.try()
 		return
 	}

@@ -91,7 +91,7 @@ func (x *call) try() {
 		return
 	}
 	if len(p.keepers) == 0 || !slices.ContainsFunc(p.keepers, func(n node) bool { return x.tried[n]%4 != 3 }) {
-		found, took := x.k.locate(x.from, x.a)
+		found, took := x.k.locate(x.from, x.a, len(p.keepers) > 0)
 		c.loop.After(took, func() {
 			if !x.alive() {
 				return
@@ -184,25 +184,33 @@ func (x *call) answered(to node, ans actors.Answer) {
 	x.again()
 }
 
-// others asks the keepers but for one, one after the other, until one answers or names another leader.
-func (x *call) others(but node, i int) {
+// others asks the keepers but for one, one after the other and again and again, until one answers or names another leader. Less and less
+// often it looks who they are by now.
+func (x *call) others(but node, round int) {
+	if !x.alive() {
+		return
+	}
+	if len(x.p.keepers) >= 2 && (round == 0 || round&(round-1) != 0) {
+		x.other(but, round, 0)
+		return
+	}
+	found, took := x.k.locate(x.from, x.a, round > 0)
+	x.p.keepers = found
+	x.k.c.loop.After(took, func() { x.other(but, round, 0) })
+}
+
+// other asks the i-th of them.
+func (x *call) other(but node, round, i int) {
 	c := x.k.c
 	if !x.alive() {
 		return
 	}
-	list := x.p.keepers
-	if i == 0 && len(list) < 2 {
-		found, took := x.k.locate(x.from, x.a)
-		x.p.keepers = found
-		c.loop.After(took, func() { x.others(but, 1) })
+	list := slices.DeleteFunc(slices.Clone(x.p.keepers), func(n node) bool { return n == but })
+	if i >= len(list) {
+		c.loop.After(second/4, func() { x.others(but, round+1) })
 		return
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(n node) bool { return n == but })
-	if len(list) == 0 {
-		c.loop.After(second/4, func() { x.others(but, 0) })
-		return
-	}
-	to := list[i%len(list)]
+	to := list[i]
 	heard := false
 	x.send(to, true, func(to node, ans actors.Answer) {
 		heard = true
@@ -210,23 +218,24 @@ func (x *call) others(but node, i int) {
 			x.answered(to, ans)
 			return
 		}
-		c.loop.After(second/4, func() { x.others(but, i+1) })
+		x.other(but, round, i+1)
 	})
 	c.loop.After(hedgeWait, func() {
 		if !heard {
-			x.others(but, i+1)
+			x.other(but, round, i+1)
 		}
 	})
 }
 
-// locate finds who keeps an agent: some members are asked, and else the DHT is.
-func (k *agents) locate(from node, a *actors.Agent) (found []node, took time.Duration) {
+// locate finds who keeps an agent: some members are asked, and else the DHT is. If those who were known were asked in vain, most of the
+// keepers have to say so.
+func (k *agents) locate(from node, a *actors.Agent, vain bool) (found []node, took time.Duration) {
 	c, keepers := k.c, a.Keepers()
 	if slices.Contains(keepers, from) {
 		return keepers, 0
 	}
 	best := time.Duration(-1)
-	asked := 0
+	asked, same := 0, 0
 	for _, n := range c.acquainted(from) {
 		if n == from || asked == around {
 			continue
@@ -235,10 +244,15 @@ func (k *agents) locate(from node, a *actors.Agent) (found []node, took time.Dur
 		t, ok := c.ask(from, n, c.links.agents, whereAsk, callReply)
 		if !ok {
 			t = aroundFor
-		} else if slices.Contains(keepers, n) && (best < 0 || t < best) {
-			best = t
+		} else if slices.Contains(keepers, n) {
+			if same++; best < 0 || t < best {
+				best = t
+			}
 		}
 		took = max(took, min(t, aroundFor))
+	}
+	if vain && same <= len(keepers)/2 {
+		best = -1
 	}
 	if best >= 0 {
 		*c.links.agents += placeReply

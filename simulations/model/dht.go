@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/shoal-fabric/shoal/dht/absent"
 	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
@@ -26,6 +27,7 @@ type dht struct {
 	back    int      // nodes that came up, and whose tables are to be filled
 	filling []uint32 // the first of them
 	grown   *kad.Growing
+	lost    absent.Memory[uint64] // by who looked and for whom
 
 	lookupTime, lookupHops, findTime, gpuTime *values
 	lookups, asked, exact                     uint64

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/shoal-fabric/shoal"
 	"github.com/shoal-fabric/shoal/simulations/event"
 	"github.com/shoal-fabric/shoal/simulations/flow"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -135,6 +137,37 @@ func (c *city) dial(a, b node) (d time.Duration) {
 	}
 	return d
 }
+
+// meet is dial of a peer of which no more may be known than its name: then the DHT is asked where it is. One that is gone is looked for in
+// vain, where it is and for its record (node's connect); not again and again.
+func (c *city) meet(a, b node) time.Duration {
+	d := c.dht
+	p, q := d.place(a), d.place(b)
+	if a == b || d.links.Open(p, q) || d.links.Open(q, p) {
+		return 0
+	}
+	if c.s.Table || c.len() >= manyNodes {
+		return c.dial(a, b)
+	}
+	up := c.reach(a, b)
+	if up && d.s.Tables.Has(p, q, c.now()) {
+		return c.dial(a, b)
+	}
+	key := uint64(a)<<32 | uint64(b)
+	if d.lost.Check(key, c.clock()) != nil {
+		return 0
+	}
+	r := d.search(a, d.space.ID(q), kad.SizeAsk+12, nil)
+	if up {
+		d.lost.Found(key)
+		return r.Time + c.dial(a, b)
+	}
+	d.search(a, place(uint64(q)), kad.SizeSeek, nil)
+	d.lost.Lost(key, errGone, c.clock())
+	return 0
+}
+
+var errGone = errors.New("it is gone")
 
 // rtt is what a node knows of the round trip to another: without jitter.
 func (c *city) rtt(a, b node) time.Duration {

@@ -18,6 +18,7 @@ type topics struct {
 	dice   *rand.Rand
 	first  []uint32 // by family: its first topic
 	all    map[uint32]*topic
+	views  map[uint64]event.Time // by publisher and topic: when it asked who subscribes
 	buffer []arrival
 
 	took           *values
@@ -50,7 +51,7 @@ const (
 )
 
 func (c *city) buildTopics() error {
-	t := &topics{c: c, dice: c.loop.Rand("topics"), all: map[uint32]*topic{}, took: c.tell.of("deliver_ms")}
+	t := &topics{c: c, dice: c.loop.Rand("topics"), all: map[uint32]*topic{}, views: map[uint64]event.Time{}, took: c.tell.of("deliver_ms")}
 	c.topics = t
 	var n uint32
 	for _, f := range c.s.Topics {
@@ -106,12 +107,45 @@ func (t *topics) publish(load int, q scenario.Request) {
 	switch {
 	case t.c.s.Topics[f].Durable:
 		t.append(x, id, from, int(l.Bytes))
-	case x.mesh != nil:
-		t.c.links.ended(t.c.loop.Now(), true)
-		t.gossip(x, from, int(l.Bytes))
 	default:
-		t.c.links.ended(t.c.loop.Now(), true)
-		t.stream(x, from, int(l.Bytes))
+		t.look(id, from, func(begun event.Time) {
+			t.c.links.ended(begun, true)
+			if x.mesh != nil {
+				t.gossip(x, from, int(l.Bytes), begun)
+			} else {
+				t.stream(x, from, int(l.Bytes), begun)
+			}
+		})
+	}
+}
+
+const maxViews = 1 << 18
+
+// look has a publisher know who subscribes: it asks the topic's agent before its first message, and beside later ones when it has been a
+// while.
+func (t *topics) look(id uint32, from node, then func(begun event.Time)) {
+	c, begun, key := t.c, t.c.loop.Now(), uint64(from)<<32|uint64(id)
+	at, known := t.views[key]
+	if known && begun-at <= event.At(castRetry) {
+		then(begun)
+		return
+	}
+	if len(t.views) >= maxViews {
+		clear(t.views)
+	}
+	t.views[key] = begun
+	c.agents.call(from, c.agents.topics+id, &actors.Question{Read: true, Payload: make([]byte, 8)}, func(_ []byte, ok bool) {
+		switch {
+		case known: // it went with what it knew
+		case ok:
+			then(begun)
+		default:
+			delete(t.views, key)
+			c.links.ended(begun, false)
+		}
+	})
+	if known {
+		then(begun)
 	}
 }
 
@@ -141,8 +175,8 @@ func (t *topics) serial(from, to node, bytes int) time.Duration {
 }
 
 // stream sends a message to each subscriber; one that cannot be reached gets it from the publisher's ring once it can.
-func (t *topics) stream(x *topic, from node, bytes int) {
-	c, begun := t.c, t.c.loop.Now()
+func (t *topics) stream(x *topic, from node, bytes int, begun event.Time) {
+	c := t.c
 	var queue time.Duration
 	for _, n := range x.subs {
 		if !t.expect(n) {
@@ -154,7 +188,7 @@ func (t *topics) stream(x *topic, from node, bytes int) {
 		}
 		size := bytes + castHead
 		queue += t.serial(from, n, size) // one copy after the other leaves
-		after := queue + c.dial(from, n) + c.way(from, n)
+		after := queue + c.meet(from, n) + c.way(from, n)
 		if !c.reach(from, n) {
 			t.later(from, n, size, begun, castRetry)
 			continue
@@ -177,9 +211,11 @@ func (t *topics) later(from, n node, size int, begun event.Time, wait time.Durat
 		switch {
 		case c.lives(n) != life || c.lives(from) != mine || c.loop.Now()-begun > event.At(castKept):
 		case c.reach(from, n):
+			wait := c.meet(from, n)
 			*c.links.topics += uint64(size)
-			t.deliver(n, begun, c.way(from, n)+t.serial(from, n, size))
+			t.deliver(n, begun, wait+c.way(from, n)+t.serial(from, n, size))
 		default:
+			c.meet(from, n)
 			t.later(from, n, size, begun, castRetry)
 		}
 	})
@@ -187,8 +223,8 @@ func (t *topics) later(from, n node, size int, begun event.Time, wait time.Durat
 
 // gossip spreads a message over the mesh: whoever gets it first sends it to all neighbours but where it came from. It is one
 // composite event: the arrivals are found in the order of time. Who is missed pulls it from the publisher.
-func (t *topics) gossip(x *topic, from node, bytes int) {
-	c, begun := t.c, t.c.loop.Now()
+func (t *topics) gossip(x *topic, from node, bytes int, begun event.Time) {
+	c := t.c
 	size := bytes + gossipHead
 	got := make([]bool, len(x.subs))
 	h := t.buffer[:0]

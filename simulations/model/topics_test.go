@@ -57,7 +57,8 @@ func TestTopicsUnderFaults(t *testing.T) {
 			s.Faults = []scenario.Fault{{Kind: scenario.Partition, At: 20 * time.Second, For: 20 * time.Second, Share: 0.3}}
 		})
 		r := simulate(t, s, 3, cost.Fluid)
-		if f := r.Figures; f["delivered"] < 0.999 || f["deliver_ms_p50"] > 50 {
+		// Anybody publishes: most have to ask the directory and the topic's agent first, over 10 ms of round trip, and to call the subscribers.
+		if f := r.Figures; f["delivered"] < 0.999 || f["deliver_ms_p50"] > 100 {
 			t.Errorf("%v", f)
 		}
 	}
