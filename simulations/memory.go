@@ -23,6 +23,8 @@ const (
 	modelAgent     = 128
 	worldBase      = 256 << 20
 	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
+	worldMost      = 5 << 28  // with worldMostNode for each what package world has the collector keep to (world/child.go)
+	worldMostNode  = 9 << 19
 	worldDataCopy  = 1.1      // bytes of data lie in memory, with what a store adds
 	worldAgentCopy = 4 << 10
 )
@@ -41,7 +43,7 @@ func Estimate(s *scenario.Scenario, storey string) uint64 {
 		keepers += float64(a.Count*a.Replicas) * (float64(a.State) + worldAgentCopy)
 	}
 	if storey == report.World {
-		return uint64(worldBase + worldNode*nodes + worldDataCopy*data + keepers)
+		return uint64(math.Min(worldBase+worldNode*nodes, worldMost+worldMostNode*nodes) + worldDataCopy*data + keepers)
 	}
 	return uint64(modelBase + modelNode*nodes + modelCopy*copies + modelAgent*agents)
 }
