@@ -25,7 +25,7 @@ const (
 	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
 	worldMost      = 5 << 28  // with worldMostNode for each what package world has the collector keep to (world/child.go)
 	worldMostNode  = 9 << 19
-	worldDataCopy  = 1.1      // bytes of data lie in memory, with what a store adds
+	worldDataCopy  = 1.1 // bytes of data lie in memory, with what a store adds
 	worldAgentCopy = 4 << 10
 )
 
