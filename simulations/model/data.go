@@ -42,7 +42,7 @@ type set struct {
 const (
 	repairEvery = 20 * time.Second // data.Config
 	repairAfter = 30 * time.Second
-	visitEvery  = 45 * time.Second
+	visitEvery  = 3 * repairEvery // a fellow holder is visited in the first round 45 s or more after it was
 	stall       = 10 * time.Second
 	heldTimeout = 700 * time.Millisecond
 	findTimeout = 5 * time.Second
