@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/agents/keepers"
 	"github.com/shoal-fabric/shoal/agents/turn"
 	"github.com/shoal-fabric/shoal/wire"
 )
@@ -272,7 +273,7 @@ func (s *silence) names() string {
 func (a *Agents) others(ctx context.Context, key shoal.Key, but shoal.PeerID, body []byte, quiet *silence) *answer {
 	for round := 0; ctx.Err() == nil; round++ {
 		at, _ := a.places.get(key)
-		if round > 0 && round&(round-1) == 0 || len(at.Keepers) < 2 { // there may be others by now; less and less often, as it may be a question of the DHT
+		if keepers.Anew(round, len(at.Keepers)) {
 			if found, err := a.locate(ctx, key, round > 0); err == nil {
 				at.Keepers = found.Keepers
 			}

@@ -70,14 +70,13 @@ const small = 32
 // near are the members that are asked one by one: all of few; of many those who are connected, since to call the others costs more than to ask
 // the directory.
 func (a *Agents) near() (peers []shoal.PeerID) {
-	var open map[shoal.PeerID]bool
 	for _, m := range a.Members.Table() {
 		if m.State == shoal.Alive {
 			peers = append(peers, m.ID)
 		}
 	}
 	if len(peers) > small && a.Connected != nil {
-		open = map[shoal.PeerID]bool{}
+		open := map[shoal.PeerID]bool{}
 		for _, p := range a.Connected() {
 			open[p] = true
 		}

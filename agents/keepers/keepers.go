@@ -115,3 +115,7 @@ func Swap(c group.Conf, to shoal.PeerID, leader uint64, gone, like func(shoal.Pe
 	}
 	return s
 }
+
+// Anew reports whether whoever asks known keepers in rounds, as the leader is silent, looks before a round who they are by now: at once if
+// hardly one is known, else before the rounds 1, 2, 4, 8 and so on, as it may take a question of the DHT.
+func Anew(round, known int) bool { return known < 2 || round > 0 && round&(round-1) == 0 }

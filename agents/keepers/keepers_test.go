@@ -1,6 +1,7 @@
 package keepers
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -112,4 +113,20 @@ func TestSwap(t *testing.T) {
 			t.Fatalf("%+v leaves %+v; dead %v", s, out, dead)
 		}
 	})
+}
+
+// TestAnew: who knows enough keepers looks for others in fewer and fewer rounds, and who does not in each.
+func TestAnew(t *testing.T) {
+	var at []int
+	for round := range 100 {
+		if Anew(round, 3) {
+			at = append(at, round)
+		}
+		if !Anew(round, 0) || !Anew(round, 1) {
+			t.Errorf("round %d: nobody is known, and nobody is looked for", round)
+		}
+	}
+	if want := []int{1, 2, 4, 8, 16, 32, 64}; !slices.Equal(at, want) {
+		t.Errorf("it looks in the rounds %v, not %v", at, want)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shoal-fabric/shoal/agents/keepers"
 	"github.com/shoal-fabric/shoal/agents/turn"
 	"github.com/shoal-fabric/shoal/simulations/actors"
 )
@@ -190,7 +191,7 @@ func (x *call) others(but node, round int) {
 	if !x.alive() {
 		return
 	}
-	if len(x.p.keepers) >= 2 && (round == 0 || round&(round-1) != 0) {
+	if !keepers.Anew(round, len(x.p.keepers)) {
 		x.other(but, round, 0)
 		return
 	}

@@ -96,6 +96,7 @@ func (c *city) buildDHT() error {
 	if n < manyNodes {
 		d.links.Worth = kad.WorthIn(d.space, tables, c.now)
 	}
+	d.lost.Most = 1 << 18 // it is that of all nodes
 	d.s = &kad.Searcher{Space: d.space, Tables: tables, Links: d.links, Net: d, Handshake: handshake, Greet: greet}
 	d.dice = c.loop.Rand("mesh")
 	for p := range d.nodeAt {

@@ -139,7 +139,7 @@ func (c *city) dial(a, b node) (d time.Duration) {
 }
 
 // meet is dial of a peer of which no more may be known than its name: then the DHT is asked where it is. One that is gone is looked for in
-// vain, where it is and for its record (node's connect); not again and again.
+// vain, where it is and for its record (node's connect); not again and again. One that came back announces itself, and is found.
 func (c *city) meet(a, b node) time.Duration {
 	d := c.dht
 	p, q := d.place(a), d.place(b)
@@ -154,7 +154,7 @@ func (c *city) meet(a, b node) time.Duration {
 		return c.dial(a, b)
 	}
 	key := uint64(a)<<32 | uint64(b)
-	if d.lost.Check(key, c.clock()) != nil {
+	if !up && d.lost.Check(key, c.clock()) != nil {
 		return 0
 	}
 	r := d.search(a, d.space.ID(q), kad.SizeAsk+12, nil)

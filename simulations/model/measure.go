@@ -14,7 +14,7 @@ type measure struct {
 const (
 	rateBytes = 256 << 10 // rpc/link.go: less does not fill a record and says nothing
 	rateShare = 0.25      // rpc/link.go: of a new measurement
-	keepers   = 3         // data/keep.go: partitions that a node fetches at once when it is to keep them
+	putKeeps  = 3         // data/keep.go: partitions that a node fetches at once when it is to keep them
 	maxRated  = 1 << 16   // nodes whose links are remembered
 )
 
@@ -108,7 +108,7 @@ func (d *data) spreadRates(s *set) map[node]float64 {
 			continue
 		}
 		for _, n := range d.keeps[p] {
-			if n != from && copies[n] < keepers {
+			if n != from && copies[n] < putKeeps {
 				copies[n]++
 				all++
 			}
