@@ -2,9 +2,11 @@ package simulations
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,27 +27,33 @@ const (
 	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
 	worldMost      = 5 << 28  // with worldMostNode for each what package world has the collector keep to (world/child.go)
 	worldMostNode  = 9 << 19
-	worldDataCopy  = 1.1 // bytes of data lie in memory, with what a store adds
+	worldDataCopy  = 2.4 // of a partition: what was written, and apart from it what a failure of the power would leave
 	worldAgentCopy = 4 << 10
 )
 
 // Estimate says how many bytes of memory one run takes, roughly.
 func Estimate(s *scenario.Scenario, storey string) uint64 {
 	nodes := float64(s.Nodes())
-	var copies, data, agents, keepers float64
+	var copies, agents, keepers float64
 	for _, d := range s.Data {
-		parts := math.Max(math.Ceil(float64(d.Bytes)/float64(d.Partition)), 1) * float64(d.Count)
-		copies += parts * float64(d.Replicas)
-		data += float64(d.Bytes) * float64(d.Count) * float64(d.Replicas)
+		copies += math.Max(math.Ceil(float64(d.Bytes)/float64(d.Partition)), 1) * float64(d.Count*d.Replicas)
 	}
 	for _, a := range s.Agents {
 		agents += float64(a.Count)
 		keepers += float64(a.Count*a.Replicas) * (float64(a.State) + worldAgentCopy)
 	}
 	if storey == report.World {
-		return uint64(math.Min(worldBase+worldNode*nodes, worldMost+worldMostNode*nodes) + worldDataCopy*data + keepers)
+		return uint64(math.Min(worldBase+worldNode*nodes, worldMost+worldMostNode*nodes) + worldDataCopy*stored(s) + keepers)
 	}
 	return uint64(modelBase + modelNode*nodes + modelCopy*copies + modelAgent*agents)
+}
+
+// stored is the bytes of data that lie in memory, once each.
+func stored(s *scenario.Scenario) (bytes float64) {
+	for _, d := range s.Data {
+		bytes += float64(d.Bytes) * float64(d.Count) * float64(d.Replicas+1) // and that of who put it
+	}
+	return bytes
 }
 
 // fits returns how many runs the memory holds at once, want at most. Refused: not even one.
@@ -55,9 +63,17 @@ func fits(s *scenario.Scenario, storey string, want int, available uint64) (int,
 	}
 	one := Estimate(s, storey)
 	if one > available {
+		hint := "ask for less with --nodes"
+		if storey == report.World {
+			if worldDataCopy*stored(s) > float64(one)/2 {
+				most := slices.MaxFunc(s.Data, func(a, b scenario.Dataset) int { return cmp.Compare(a.Count*int(a.Bytes), b.Count*int(b.Bytes)) })
+				hint = "ask for less data, as with --set data." + most.Name + ".count=1"
+			}
+			hint += ", or for --storey model"
+		}
 		return 0, shoal.E(shoal.Refused, fmt.Sprintf("simulate %s with %d nodes as a %s", s.Name, s.Nodes(), storey),
 			fmt.Sprintf("it takes about %s of memory, and %s are available", shoal.Size(one), shoal.Size(available)),
-			"ask for less with --nodes"+map[bool]string{true: ", or for --storey model"}[storey == report.World])
+			hint)
 	}
 	return int(min(uint64(want), available/one)), nil
 }

@@ -131,6 +131,18 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryOfData: complete nodes keep their data in memory; a scenario with more of it than there is says so before it starts.
+func TestMemoryOfData(t *testing.T) {
+	s, err := simulations.Load("home-lab-50", scenario.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = simulations.Run(context.Background(), s, simulations.Options{Memory: 20 << 30, Storey: report.World})
+	if shoal.KindOf(err) != shoal.Refused || !strings.Contains(err.Error(), "ask for less data, as with --set data.photos.count=1, or for --storey model") {
+		t.Error(err)
+	}
+}
+
 // TestCut: what is interrupted gives what there is, marked.
 func TestCut(t *testing.T) {
 	s := load(t, strings.Replace(small, "duration: 30s", "duration: 300d", 1), scenario.Options{})

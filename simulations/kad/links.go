@@ -166,6 +166,9 @@ func (l *Links) trim(a, now uint32) {
 		}
 	}
 	if int(e.n) == l.room {
+		l.prune(e)
+	}
+	if int(e.n) == l.room {
 		l.end(a, 0)
 	}
 }

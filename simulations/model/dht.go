@@ -40,9 +40,6 @@ type dht struct {
 }
 
 const (
-	// As package world has it, host.Config.Grace: how long a new connection is kept whatever their number. It is looked twice as often what to
-	// close.
-	grace = 5 * time.Second
 	// As package memnet has it: TCP, the agreement on TLS, TLS 1.3.
 	handshake = 3
 	// The hello at the door, see members.Admit: the first stream of a gated protocol waits for it.
@@ -84,10 +81,10 @@ func (c *city) buildDHT() error {
 	for p, x := range d.nodeAt {
 		c.bodies[x].place, d.zone[p] = uint32(p), c.region[x]
 	}
-	low, high := d.limits()
-	d.links = kad.NewLinks(n, low, high, n < manyNodes)
+	peers := c.s.Peers()
+	d.links = kad.NewLinks(n, peers.Low, peers.High, n < manyNodes)
 	if n < manyNodes { // it is memory, and among so many nobody meets again whom it asked a moment ago
-		d.links.Keep(grace, grace/2, c.now)
+		d.links.Keep(peers.Grace, peers.Grace/2, c.now) // it is looked twice in a grace what to close
 	}
 	d.space.Memory(large)
 	d.links.Advise = large
@@ -162,17 +159,11 @@ func (d *dht) connect(a, b node) bool {
 // now is the time since the begin.
 func (c *city) now() time.Duration { return time.Duration(c.loop.Now()) }
 
-// limits are those of a node's connections, as package world has them: host.Config.LowPeers and HighPeers.
-func (d *dht) limits() (low, high int) {
-	low = meshOf(d.c.s.Table)
-	return low, low + low/2
-}
-
 // mesh connects a node to members drawn by chance until it has the connections that members keep up (members.Config.Mesh); with all
 // of them in a small fabric. Among many nodes these are the ones that are never looked up again, so they are left out.
 func (d *dht) mesh(p uint32) {
 	n, mesh := len(d.nodeAt), meshOf(d.c.s.Table)
-	_, high := d.limits()
+	high := d.c.s.Peers().High
 	if n >= manyNodes {
 		return
 	}

@@ -22,14 +22,6 @@ import (
 	"github.com/shoal-fabric/shoal/storage"
 )
 
-// Connections cost most of what nodes cost, so each has few when there are too many nodes for each to know all others: beside those that the DHT
-// protects as many as members keep up (members.Config.Mesh) and half as many more, and new ones for a few questions of the DHT.
-const (
-	lowPeers  = 48
-	lowAlone  = 24 // without a table
-	gracePeer = 5 * time.Second
-)
-
 // executor is the name of the native executor of machines with graphics processors.
 const executor = "gpu"
 
@@ -110,7 +102,7 @@ func (m *machine) attributes() *shoal.Attributes {
 
 // open starts the machine's node. Who has the turn calls it.
 func (m *machine) open(ctx context.Context, by *node.Node, invite string) error {
-	w, c := m.w, m.class
+	w, c, peers := m.w, m.class, m.w.s.Peers()
 	warm := m.life == 0 && !w.natural // a later life has to find its place by itself
 	m.life++
 	disk := m.disk
@@ -119,7 +111,7 @@ func (m *machine) open(ctx context.Context, by *node.Node, invite string) error 
 		NoTable: !w.s.Table, Slots: c.Cores, Memory: uint64(c.Memory) / uint64(max(c.Cores, 1)), Log: w.o.Log,
 		Placement: node.Placement{Policy: w.o.Policy},
 		Carrier:   w.net.Carrier(memnet.Place{Region: m.region, Up: float64(c.Up), Down: float64(c.Down), NAT: c.NAT}),
-		Relays:    w.nat, Private: c.NAT,
+		Relays:    w.nat, Private: c.NAT, LowPeers: peers.Low, HighPeers: peers.High, Grace: peers.Grace,
 		Labels: map[string]string{"class": c.Name, "region": w.s.Regions[m.region].Name},
 		Stage: &node.Stage{
 			Key: m.key, Storage: storage.Options{FS: disk, Shared: w.shared, Pause: disk.Pause}, Pause: disk.Pause,
@@ -133,13 +125,6 @@ func (m *machine) open(ctx context.Context, by *node.Node, invite string) error 
 	}
 	if len(c.GPUs) > 0 {
 		cfg.Executors = []native.Executor{{Name: executor, Devices: reserve.Want{Whole: 1}, Time: 24 * time.Hour}}
-	}
-	if len(w.machines) > lowPeers {
-		low := lowPeers
-		if !w.s.Table {
-			low = lowAlone
-		}
-		cfg.LowPeers, cfg.HighPeers, cfg.Grace = low, low+low/2, gracePeer
 	}
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
