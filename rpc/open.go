@@ -42,6 +42,7 @@ func (r *RPC) Open(ctx context.Context, to shoal.PeerID, method string, request 
 	}
 	s := newStream(raw, bufio.NewReaderSize(raw, readAhead), what, &p.meter)
 	s.asker = true
+	s.after(p.hold())
 	s.rude = func() { r.cfg.Log.Warn("stream ended: the peer broke the rules", "peer", to, "method", method) }
 	s.until(ctx, func() error { return shoal.Wrap(shoal.Canceled, what, ctx.Err()) })
 	s.until(r.life, errClosed)
@@ -105,6 +106,7 @@ func (r *RPC) serveStream(raw network.Stream, method string, h shoal.StreamHandl
 	s := newStream(raw, in, what, &p.meter)
 	s.rude = func() { r.cfg.Log.Warn("stream ended: the peer broke the rules", "peer", p.name, "method", method) }
 	s.until(r.life, errClosed)
+	s.after(p.hold())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)

@@ -27,6 +27,7 @@ type remote struct {
 	dialing chan struct{} // held by who connects or opens the shared stream
 	mu      sync.Mutex
 	client  *client
+	held    int   // streams that are open
 	failed  int   // how often dialing has failed
 	failure error // the last time
 	serving []*server
@@ -38,6 +39,26 @@ func newRemote(r *RPC, id peer.ID, name shoal.PeerID) *remote {
 		calls:   newGate(r.cfg.MaxCalls, r.cfg.MaxBytes),
 		handled: newGate(2*r.cfg.MaxCalls, 2*r.cfg.MaxBytes),
 		opened:  newGate(r.cfg.MaxStreams, int64(r.cfg.MaxStreams)),
+	}
+}
+
+// hold keeps the connection to the peer from being closed for its age, see host.Config.HighPeers, until what it returns is called once: a
+// stream is open on it. Else whoever follows a topic would be hung up now and then, and call again.
+func (p *remote) hold() (free func() bool) {
+	const tag = "stream"
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	conns := p.rpc.host.ConnManager()
+	if p.held++; p.held == 1 {
+		conns.Protect(p.id, tag)
+	}
+	return func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.held--; p.held == 0 {
+			conns.Unprotect(p.id, tag)
+		}
+		return true
 	}
 }
 

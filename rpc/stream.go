@@ -95,14 +95,20 @@ func (s *stream) release(reset bool) {
 
 // until has the stream end with an error when ctx does.
 func (s *stream) until(ctx context.Context, why func() error) {
-	forget := context.AfterFunc(ctx, func() { s.abort(why()) })
+	s.after(context.AfterFunc(ctx, func() { s.abort(why()) }))
+}
+
+// after has f called once when the libp2p stream is given up; at once if it was.
+func (s *stream) after(f func() bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.released {
-		forget()
-		return
+	released := s.released
+	if !released {
+		s.onFree = append(s.onFree, f)
 	}
-	s.onFree = append(s.onFree, forget)
+	s.mu.Unlock()
+	if released {
+		f()
+	}
 }
 
 // abort ends the stream from this side.

@@ -259,3 +259,34 @@ func TestCloseLeavesNothing(t *testing.T) {
 		return true
 	})
 }
+
+// TestStreamsHoldConnections: while a stream is open neither end closes the connection for its age.
+func TestStreamsHoldConnections(t *testing.T) {
+	a, b := newPair(t, tcp, Config{})
+	b.HandleStream("c.stay", func(_ context.Context, _ shoal.PeerID, _ []byte, s shoal.Stream) error {
+		_, err := io.Copy(io.Discard, s)
+		return err
+	})
+	held := func() bool {
+		return a.host.ConnManager().IsProtected(b.host.ID(), "stream") && b.host.ConnManager().IsProtected(a.host.ID(), "stream")
+	}
+	free := func() bool {
+		return !a.host.ConnManager().IsProtected(b.host.ID(), "stream") && !b.host.ConnManager().IsProtected(a.host.ID(), "stream")
+	}
+	var streams []shoal.Stream
+	for range 2 {
+		s, err := a.Open(soon(t), b.Self(), "c.stay", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, s)
+	}
+	eventually(t, "held by both ends", held)
+	streams[0].Close()
+	time.Sleep(20 * time.Millisecond)
+	if !held() {
+		t.Error("one of two streams is closed, and the connection is free to go")
+	}
+	streams[1].Reset()
+	eventually(t, "free at both ends", free)
+}

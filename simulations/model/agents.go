@@ -253,7 +253,7 @@ func (k *agents) call(from node, id uint32, q *actors.Question, done func(reply 
 	}
 	k.c.loop.After(callTime, func() { x.end(nil, false) })
 	key := uint64(from)<<32 | uint64(id)
-	if id == directoryID || k.names[key] {
+	if id < k.topics || id == directoryID || k.names[key] { // package world calls by keys too, and topics by their names
 		x.try()
 		return
 	}

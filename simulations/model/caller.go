@@ -144,14 +144,14 @@ func (x *call) send(to node, hedge bool, then func(to node, ans actors.Answer)) 
 			if to == x.from {
 				c.loop.After(0, tell)
 			} else {
-				k.Post(to, x.from, back, tell)
+				k.post(to, x.from, back, tell)
 			}
 		})
 	}
 	if to == x.from {
 		ask()
 	} else {
-		k.Post(x.from, to, size, ask)
+		k.post(x.from, to, size, ask)
 	}
 	if hedge {
 		return

@@ -72,7 +72,7 @@ func (c *city) buildData() error {
 			return err
 		}
 	}
-	c.onDown = append(c.onDown, d.down)
+	c.onUp, c.onDown = append(c.onUp, d.came), append(c.onDown, d.down)
 	c.onWipe = append(c.onWipe, d.wiped)
 	c.finishers = append(c.finishers, d.finish)
 	return nil

@@ -27,6 +27,7 @@ type dht struct {
 	back    int      // nodes that came up, and whose tables are to be filled
 	filling []uint32 // the first of them
 	grown   *kad.Growing
+	held    map[uint64]bool       // connections with a stream that stays, by their ends; nil: nobody hangs up
 	lost    absent.Memory[uint64] // by who looked and for whom
 
 	lookupTime, lookupHops, findTime, gpuTime *values
@@ -91,7 +92,7 @@ func (c *city) buildDHT() error {
 	tables := kad.NewImplied(d.space)
 	tables.Advise(large)
 	if n < manyNodes {
-		d.links.Worth = kad.WorthIn(d.space, tables, c.now)
+		d.links.Worth, d.held = d.worth(tables), map[uint64]bool{}
 	}
 	d.lost.Most = 1 << 18 // it is that of all nodes
 	d.s = &kad.Searcher{Space: d.space, Tables: tables, Links: d.links, Net: d, Handshake: handshake, Greet: greet}
@@ -154,6 +155,24 @@ func (d *dht) connect(a, b node) bool {
 	}
 	d.links.Dial(p, q)
 	return true
+}
+
+// hold has two nodes not hang up any more: a stream between them stays, as room rpc has it.
+func (d *dht) hold(a, b node) {
+	if p, q := d.place(a), d.place(b); d.held != nil && p != q {
+		d.held[uint64(min(p, q))<<32|uint64(max(p, q))] = true
+	}
+}
+
+// worth returns what connections are worth, by routing tables and streams.
+func (d *dht) worth(t kad.Tables) func(a, b uint32) kad.Worth {
+	in := kad.WorthIn(d.space, t, d.c.now)
+	return func(a, b uint32) kad.Worth {
+		if d.held[uint64(min(a, b))<<32|uint64(max(a, b))] {
+			return kad.Protected
+		}
+		return in(a, b)
+	}
 }
 
 // now is the time since the begin.
@@ -244,7 +263,7 @@ func (d *dht) lookup(from node) {
 func (d *dht) bootstrap() {
 	d.kept = kad.NewKept(d.space)
 	d.s.Tables = d.kept
-	d.links.Worth = kad.WorthIn(d.space, d.kept, d.c.now)
+	d.links.Worth = d.worth(d.kept)
 	r := d.c.loop.Rand("bootstrap")
 	first := d.nodeAt[0]
 	for x := range node(d.c.len()) {

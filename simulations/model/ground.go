@@ -39,8 +39,14 @@ func (k *agents) Calm() bool { return len(k.c.churn.cuts) == 0 && len(k.c.churn.
 // Sent counts messages that were not posted.
 func (k *agents) Sent(bytes int) { *k.c.links.agents += uint64(bytes) }
 
-// Post brings a message, if it can get there when it is sent and when it arrives.
+// Post brings a message from keeper to keeper, between whom a stream stays.
 func (k *agents) Post(from, to node, bytes int, f func()) {
+	k.c.dht.hold(from, to)
+	k.post(from, to, bytes, f)
+}
+
+// post brings a message, if it can get there when it is sent and when it arrives.
+func (k *agents) post(from, to node, bytes int, f func()) {
 	c := k.c
 	if !c.up[from] {
 		return

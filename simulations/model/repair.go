@@ -21,14 +21,13 @@ func (d *data) down(n node) {
 	}
 	d.looking[n] = true
 	life := d.c.lives(n)
-	tick := func() time.Duration { return repairEvery*3/4 + time.Duration(d.dice.Int64N(int64(repairEvery/2))) }
 	// When its absence is noted: with a member table at the first look after it counts as down; without one when it is visited next.
-	wait := downAfter + time.Duration(d.dice.Float64()*float64(tick()))
+	wait := downAfter + time.Duration(d.dice.Float64()*float64(d.tick()))
 	if !d.c.s.Table {
 		wait = time.Duration(d.dice.Float64() * float64(visitEvery))
 	}
 	for patience := time.Duration(0); patience < repairAfter; {
-		t := tick()
+		t := d.tick()
 		wait, patience = wait+t, patience+t
 	}
 	d.c.loop.After(wait, func() {
@@ -37,6 +36,11 @@ func (d *data) down(n node) {
 			d.repair(slices.Clone(d.by[n]))
 		}
 	})
+}
+
+// tick is the time between two looks of a holder at what it keeps.
+func (d *data) tick() time.Duration {
+	return repairEvery*3/4 + time.Duration(d.dice.Int64N(int64(repairEvery/2)))
 }
 
 // repair restores the copies of partitions that have too few on nodes that are up. Of each set one problem is solved, as its
@@ -49,8 +53,55 @@ func (d *data) repair(parts []uint32) {
 		for n < len(parts) && parts[n] < s.first+uint32(s.parts) {
 			n++
 		}
+		for _, by := range d.sharers(s) { // each counts: what it missed, and after that with the directory's help
+			d.recount(by, s, false)
+			d.recount(by, s, true)
+		}
 		d.repairSet(s, parts[:n])
 		parts = parts[n:]
+	}
+}
+
+// came has a node that starts count the copies of what it keeps, which it has forgotten.
+func (d *data) came(n node) {
+	if len(d.by[n]) == 0 {
+		return
+	}
+	life := d.c.lives(n)
+	d.c.loop.After(d.tick(), func() {
+		if !d.c.up[n] || d.c.lives(n) != life {
+			return
+		}
+		var last *set
+		for _, part := range slices.Sorted(slices.Values(d.by[n])) {
+			if s := d.of(part); s != last {
+				last = s
+				d.recount(n, s, true)
+			}
+		}
+	})
+}
+
+// sharers are the nodes that keep something of a set and are up, sorted.
+func (d *data) sharers(s *set) (out []node) {
+	for p := s.first; p < s.first+uint32(s.parts); p++ {
+		for _, n := range d.keeps[p] {
+			if d.c.up[n] {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// recount has a node ask all holders of a set what they keep. look: and the DHT, who else there is.
+func (d *data) recount(by node, s *set, look bool) {
+	if look {
+		d.c.find(by, d.c.hashed("dataset", uint64(s.first)))
+	}
+	for _, n := range d.sharers(s) {
+		d.c.ask(by, n, d.c.links.held, heldAsk, heldReply)
 	}
 }
 

@@ -189,6 +189,7 @@ func (t *topics) stream(x *topic, from node, bytes int, begun event.Time) {
 		size := bytes + castHead
 		queue += t.serial(from, n, size) // one copy after the other leaves
 		after := queue + c.meet(from, n) + c.way(from, n)
+		c.dht.hold(from, n) // who subscribes follows the publisher, by a stream
 		if !c.reach(from, n) {
 			t.later(from, n, size, begun, castRetry)
 			continue

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal/scheduler/cost"
+	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -47,6 +49,38 @@ func TestTopics(t *testing.T) {
 	}
 }
 
+// TestFollowersAreNotHungUp: where nodes keep few connections, those between a publisher and its subscribers stay.
+func TestFollowersAreNotHungUp(t *testing.T) {
+	c, err := newCity(plain(300, nil), 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := c.dht
+	c.loop.Run(event.At(time.Minute), 1<<40)
+	const me = node(7)
+	var list []node // of no worth to the routing table
+	for i := range node(300) {
+		if i != me && d.links.Worth(d.place(me), d.place(i)) == kad.Passing && !d.links.Open(d.place(me), d.place(i)) {
+			list = append(list, i)
+		}
+	}
+	subscriber, other := list[0], list[1]
+	c.meet(me, subscriber)
+	c.meet(me, other)
+	d.hold(me, subscriber)
+	peers := c.s.Peers()
+	for _, i := range list[2:] { // each older than the grace when the next comes, so that the oldest go
+		c.loop.Run(c.loop.Now()+event.At(peers.Grace), 1<<40)
+		c.meet(me, i)
+	}
+	if open := d.links.Count(d.place(me)); !d.links.Open(d.place(me), d.place(subscriber)) || open > 2*peers.High {
+		t.Errorf("open: %v, %d connections", d.links.Open(d.place(me), d.place(subscriber)), open)
+	}
+	if d.links.Open(d.place(me), d.place(other)) {
+		t.Error("others stay as well")
+	}
+}
+
 // TestTopicsUnderFaults: subscribers that are cut off for a while get what was said meanwhile.
 func TestTopicsUnderFaults(t *testing.T) {
 	for _, subscribers := range []int{8, 60} {
@@ -58,8 +92,8 @@ func TestTopicsUnderFaults(t *testing.T) {
 		})
 		r := simulate(t, s, 3, cost.Fluid)
 		// Anybody publishes: most have to ask the directory and the topic's agent first, over 10 ms of round trip, and to call the subscribers.
-		if f := r.Figures; f["delivered"] < 0.999 || f["deliver_ms_p50"] > 100 {
-			t.Errorf("%v", f)
+		if f := r.Figures; f["delivered"] < 0.999 || f["deliver_ms_p50"] > 100 || r.Leaves["names"] == 0 {
+			t.Errorf("%v %v", f, r.Leaves)
 		}
 	}
 }
