@@ -443,6 +443,9 @@ func TestLinksKept(t *testing.T) {
 	if m.Count(1) != mostOpen || m.Open(1, 2) || !m.Open(1, 301) {
 		t.Errorf("%d connections at once, of 300 that are young", m.Count(1))
 	}
+	if list := m.Of(0, 5, nil); len(list) != 0 {
+		t.Errorf("who never had a connection has them to %v", list)
+	}
 }
 
 // TestLinksWorth: what is in no table is closed first, the oldest of it first, and what is protected never and not counted.

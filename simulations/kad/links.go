@@ -256,7 +256,10 @@ func (l *Links) Count(a uint32) int {
 
 // Of appends the up to n nodes to which a has had connections for longest.
 func (l *Links) Of(a uint32, n int, out []uint32) []uint32 {
-	for _, x := range l.list(&l.ends[a])[:min(l.Count(a), n)] {
+	if n = min(l.Count(a), n); n == 0 {
+		return out // it may never have had any
+	}
+	for _, x := range l.list(&l.ends[a])[:n] {
 		out = append(out, x&(1<<nodeBits-1))
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
 
@@ -40,6 +41,20 @@ func TestPlanet(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%v events in %.1f s, %s, %v", r.Events, r.Wall, resident(), r.Figures)
+}
+
+// TestManyComeBack: where only who dials notes a connection, some come back that never had one.
+func TestManyComeBack(t *testing.T) {
+	s := town(manyNodes, func(s *scenario.Scenario) {
+		s.Duration = time.Minute
+		for i := range s.Classes {
+			s.Classes[i].Session, s.Classes[i].Downtime = 5*time.Minute, 10*time.Second
+		}
+		s.Load = []scenario.Load{{Ask: scenario.Lookup, Rate: 20}}
+	})
+	if f := simulate(t, s, 1, cost.Fluid).Figures; f["lookups"] < 1000 || f["lookup_exact"] < 0.8 {
+		t.Errorf("%v", f)
+	}
 }
 
 func resident() string {
