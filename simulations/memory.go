@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,8 +21,8 @@ import (
 // What runs take of memory, roughly: they are refused if it is not there.
 const (
 	modelBase      = 64 << 20
-	modelNode      = 1 << 10
-	modelCopy      = 16 // of a partition
+	modelNode      = 2 << 10 // 1 KiB, and whom it asked in vain, which an hour of churn brings
+	modelCopy      = 16     // of a partition
 	modelAgent     = 128
 	worldBase      = 256 << 20
 	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
@@ -76,6 +77,14 @@ func fits(s *scenario.Scenario, storey string, want int, available uint64) (int,
 			hint)
 	}
 	return int(min(uint64(want), available/one)), nil
+}
+
+// keepTo has the collector work harder before so many models at once take much more than was estimated, and returns what undoes that. Most of
+// their memory is arrays of numbers, which cost it nothing: left alone it lets them take twice as much.
+func keepTo(s *scenario.Scenario, at int) (undo func()) {
+	const least = 1 << 30 // small models need not keep house
+	old := debug.SetMemoryLimit(max(least, int64(at)*int64(Estimate(s, report.Model))*6/5))
+	return func() { debug.SetMemoryLimit(old) }
 }
 
 // Available returns the bytes of memory that processes can have without swapping; 0 where the system does not say.

@@ -123,6 +123,9 @@ func all(ctx context.Context, s *scenario.Scenario, jobs []job, at int, m *meter
 	out := make([]outcome, len(jobs))
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	if jobs[0].storey == report.Model {
+		defer keepTo(s, at)()
+	}
 	for range min(at, len(jobs)) {
 		wg.Go(func() {
 			for {
