@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -144,9 +145,14 @@ func (k *agents) ask(load int, q scenario.Request) {
 	if rd := k.reads(f); rd >= 0 {
 		x.Fetch = func(a *actors.Agent, at node, done func()) { k.read(a, at, rd, uint64(k.c.s.Agents[f].Read), done) }
 	}
-	k.call(node(q.Node), id, x, func(_ []byte, ok bool) {
+	replied := func(uint64) {}
+	if k.c.o.called != nil {
+		replied = k.c.o.called(id, x.Read)
+	}
+	k.call(node(q.Node), id, x, func(reply []byte, ok bool) {
 		now := k.c.loop.Now()
 		if ok {
+			replied(binary.BigEndian.Uint64(reply))
 			k.took.add(now, float64(now-begun)/1e6)
 		} else {
 			k.failed++

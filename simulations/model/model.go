@@ -21,7 +21,8 @@ type Options struct {
 	// Progress is told now and then how far the run is, from the goroutine that runs it; nil: nobody is.
 	Progress func(Progress)
 
-	wrong func(c *city) // sets something of the model otherwise than it is, for tests
+	wrong  func(c *city)                                    // sets something of the model otherwise than it is, for tests
+	called func(agent uint32, read bool) func(turns uint64) // is told of a call of a load, and what it returns of the reply, for tests
 }
 
 // Progress is how far a run is.
