@@ -39,6 +39,7 @@ type crowd struct {
 	keys   map[string]shoal.Key // of agents
 	over   atomic.Bool          // no new calls
 	healed atomic.Bool          // nothing is in the way any more: whoever waits gets an answer
+	lost   atomic.Bool          // whoever waits gives up
 	work   sync.WaitGroup
 	made   atomic.Int64 // calls
 }
@@ -82,7 +83,7 @@ func (c *client) do(all *crowd, op nemesis.Op, id string, read bool) {
 			c.o.complain("%v: %v", op, err)
 			return
 		}
-		if !named && !read || op.Model != "counter" && try > 2 && !all.healed.Load() && c.rng.IntN(8) == 0 || all.over.Load() && try > 200 {
+		if !named && !read || op.Model != "counter" && try > 2 && !all.healed.Load() && c.rng.IntN(8) == 0 || all.lost.Load() {
 			return
 		}
 		time.Sleep(time.Duration(50+c.rng.IntN(250)) * time.Millisecond)

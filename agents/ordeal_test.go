@@ -114,6 +114,7 @@ func (o *ordeal) run(faults, clients []string) {
 	case <-done:
 	case <-time.After(20 * time.Second):
 		o.complain("clients still wait 30 s after all was healed")
+		c.lost.Store(true) // nobody will answer: where a rule is off that may be
 		<-done
 	}
 	for n := range o.machines { // it goes on, from everywhere
