@@ -10,7 +10,7 @@ import (
 func TestLossesTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newLosses(3)
-		l.turn = 250 // turns come round
+		l.turn, l.most = 250, 4 // turns come round
 		now, before := map[[2]uint32]bool{}, map[[2]uint32]bool{}
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
 			a, b := rapid.Uint32Range(0, 2).Draw(t, "owner"), rapid.Uint32Range(0, 150).Draw(t, "contact")
