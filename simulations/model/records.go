@@ -188,7 +188,7 @@ func (d *dht) findGPU(from node) {
 	s := &d.records
 	var list []word
 	// The answer names all who announced it, in no order; the first few are tried.
-	for range min(4, len(s.gpus)) {
+	for range min(scenario.FindMost, len(s.gpus)) {
 		list = append(list, word{by: s.gpus[s.dice.IntN(len(s.gpus))]})
 	}
 	d.s.First = true

@@ -8,6 +8,9 @@ type Peers struct {
 	Grace     time.Duration
 }
 
+// FindMost is how many of those who announced something are tried by who asks for them ('ask: find' and 'ask: gpu'), until one answers.
+const FindMost = 8
+
 // mostOpen is up to how many nodes each may have connections to all others.
 const mostOpen = 200
 

@@ -175,7 +175,7 @@ func (w *world) find(ctx context.Context, n *node.Node, key shoal.Key, what stri
 	defer cancel()
 	found := false
 	var took time.Duration
-	for p, err := range n.Backstage().Find(ctx, key, 4) {
+	for p, err := range n.Backstage().Find(ctx, key, scenario.FindMost) {
 		if err != nil {
 			break
 		}
