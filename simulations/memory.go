@@ -21,8 +21,8 @@ import (
 // What runs take of memory, roughly: they are refused if it is not there.
 const (
 	modelBase      = 64 << 20
-	modelNode      = 2 << 10 // 1 KiB, and whom it asked in vain, which an hour of churn brings
-	modelCopy      = 16      // of a partition
+	modelNode      = 5 << 9 // 1 KiB, and whom it asked in vain, which an hour of churn brings
+	modelCopy      = 16     // of a partition
 	modelAgent     = 128
 	worldBase      = 256 << 20
 	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
