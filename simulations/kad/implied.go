@@ -39,12 +39,15 @@ func NewImplied(s *Space) *Implied {
 // Met implements Tables: the tables are full.
 func (t *Implied) Met(_, _ uint32, _ time.Duration) {}
 
-// lostFor is how long it is remembered, at least, that a contact was asked in vain: until refreshes have most likely found out as well.
-const lostFor = 2 * Refresh
+const (
+	// lostFor is how long it is remembered, at least, that a contact was asked in vain: until refreshes have most likely found out as well.
+	lostFor   = 2 * Refresh
+	lostTurns = 4 // parts of it, of which one more is remembered
+)
 
 // Lost implements Tables.
 func (t *Implied) Lost(a, b uint32, now time.Duration) {
-	if now-t.turn >= lostFor {
+	if now-t.turn >= lostFor/lostTurns {
 		t.lost.forget()
 		t.turn = now
 	}

@@ -7,7 +7,7 @@ type losses struct {
 	owners []owner
 	chunks [][]uint32       // of pieces
 	used   uint32           // pieces given out
-	turn   uint8            // grows with each turn; what is noted in one is remembered until the end of the next
+	turn   uint8            // grows with each turn; what is noted in one is remembered until lostTurns more have ended
 	most   int              // pieces of an owner
 	rest   map[uint64]uint8 // of owners that have as many: owner and contact, and the turn
 	advise func(any)        // see Links.Advise
@@ -41,7 +41,7 @@ func (l *losses) piece(i uint32) *piece {
 }
 
 // fresh reports whether an entry is one that is remembered; 0 is none.
-func (l *losses) fresh(e uint32) bool { return e != 0 && l.turn-uint8(e>>nodeBits) <= 1 }
+func (l *losses) fresh(e uint32) bool { return e != 0 && l.turn-uint8(e>>nodeBits) <= lostTurns }
 
 func (l *losses) has(a, b uint32) bool {
 	o := &l.owners[a]
@@ -60,7 +60,7 @@ func (l *losses) has(a, b uint32) bool {
 	}
 	if pieces == l.most {
 		turn, ok := l.rest[uint64(a)<<32|uint64(b)]
-		return ok && l.turn-turn <= 1
+		return ok && l.turn-turn <= lostTurns
 	}
 	return false
 }
@@ -124,7 +124,7 @@ func (l *losses) forget() {
 		}
 	}
 	for k, turn := range l.rest { // nothing depends on the order
-		if l.turn-turn <= 1 {
+		if l.turn-turn <= lostTurns {
 			l.owners[k>>32].some |= 1 << (k & 63)
 		} else {
 			delete(l.rest, k)

@@ -1,31 +1,35 @@
 package kad
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// TestLossesTwin holds losses against two maps, one of which is dropped at each turn.
+// TestLossesTwin holds losses against a map for each turn that is remembered, the oldest of which is dropped at each turn.
 func TestLossesTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newLosses(3)
 		l.turn, l.most = 250, 4 // turns come round
-		now, before := map[[2]uint32]bool{}, map[[2]uint32]bool{}
+		type turn = map[[2]uint32]bool
+		turns := []turn{{}}
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
 			a, b := rapid.Uint32Range(0, 2).Draw(t, "owner"), rapid.Uint32Range(0, 150).Draw(t, "contact")
 			switch rapid.IntRange(0, 20).Draw(t, "what") {
 			case 0:
 				l.forget()
-				now, before = map[[2]uint32]bool{}, now
+				turns = append(turns, turn{})
+				turns = turns[max(0, len(turns)-1-lostTurns):]
 			default:
 				l.add(a, b)
-				now[[2]uint32{a, b}] = true
+				turns[len(turns)-1][[2]uint32{a, b}] = true
 			}
 			for a := range uint32(3) {
 				for b := range uint32(151) {
 					k := [2]uint32{a, b}
-					if got, want := l.has(a, b), now[k] || before[k]; got != want {
+					want := slices.ContainsFunc(turns, func(x turn) bool { return x[k] })
+					if got := l.has(a, b); got != want {
 						t.Fatalf("of %d, %d: %v", a, b, got)
 					}
 				}
@@ -34,7 +38,7 @@ func TestLossesTwin(t *testing.T) {
 	})
 }
 
-// TestLossesUseTheirRoomAgain: after many turns there are as many pieces as two of them need.
+// TestLossesUseTheirRoomAgain: after many turns there are as many pieces as those that are remembered need.
 func TestLossesUseTheirRoomAgain(t *testing.T) {
 	l := newLosses(1)
 	for turn := range uint32(600) { // turns come round
