@@ -83,7 +83,8 @@ func fits(s *scenario.Scenario, storey string, want int, available uint64) (int,
 // their memory is arrays of numbers, which cost it nothing: left alone it lets them take twice as much.
 func keepTo(s *scenario.Scenario, at int) (undo func()) {
 	const least = 1 << 30 // small models need not keep house
-	old := debug.SetMemoryLimit(max(least, int64(at)*int64(Estimate(s, report.Model))*6/5))
+	old := debug.SetMemoryLimit(-1)
+	debug.SetMemoryLimit(min(old, max(least, int64(at)*int64(Estimate(s, report.Model))*6/5)))
 	return func() { debug.SetMemoryLimit(old) }
 }
 

@@ -53,9 +53,10 @@ func (d *data) repair(parts []uint32) {
 		for n < len(parts) && parts[n] < s.first+uint32(s.parts) {
 			n++
 		}
-		for _, by := range d.sharers(s) { // each counts: what it missed, and after that with the directory's help
-			d.recount(by, s, false)
-			d.recount(by, s, true)
+		list := d.sharers(s)
+		for _, by := range list { // each counts: what it missed, and after that with the directory's help
+			d.recount(by, s, list, false)
+			d.recount(by, s, list, true)
 		}
 		d.repairSet(s, parts[:n])
 		parts = parts[n:]
@@ -76,7 +77,7 @@ func (d *data) came(n node) {
 		for _, part := range slices.Sorted(slices.Values(d.by[n])) {
 			if s := d.of(part); s != last {
 				last = s
-				d.recount(n, s, true)
+				d.recount(n, s, d.sharers(s), true)
 			}
 		}
 	})
@@ -95,14 +96,17 @@ func (d *data) sharers(s *set) (out []node) {
 	return slices.Compact(out)
 }
 
-// recount has a node ask all holders of a set what they keep. look: and the DHT, who else there is.
-func (d *data) recount(by node, s *set, look bool) {
+// recount has a node that keeps something of a set ask all who do, in list, what they keep. look: and the DHT, who else there is. Of very many
+// those beyond the first count as bytes, not as connections.
+func (d *data) recount(by node, s *set, list []node, look bool) {
+	const most = 64
 	if look {
 		d.c.find(by, d.c.hashed("dataset", uint64(s.first)))
 	}
-	for _, n := range d.sharers(s) {
+	for _, n := range list[:min(len(list), most)] {
 		d.c.ask(by, n, d.c.links.held, heldAsk, heldReply)
 	}
+	*d.c.links.held += uint64(max(len(list)-most, 0) * (heldAsk + heldReply + askHead))
 }
 
 func (d *data) repairSet(s *set, parts []uint32) {
