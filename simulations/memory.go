@@ -25,7 +25,7 @@ const (
 	modelCopy      = 16     // of a partition
 	modelAgent     = 128
 	worldBase      = 256 << 20
-	worldNode      = 11 << 20 // as measured with 80 nodes and their connections
+	worldNode      = 15 << 20 // as measured with 100 nodes, each connected to all others
 	worldMost      = 5 << 28  // with worldMostNode for each what package world has the collector keep to (world/child.go)
 	worldMostNode  = 9 << 19
 	worldDataCopy  = 2.4 // of a partition: what was written, and apart from it what a failure of the power would leave

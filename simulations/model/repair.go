@@ -103,10 +103,13 @@ func (d *data) recount(by node, s *set, list []node, look bool) {
 	if look {
 		d.c.find(by, d.c.hashed("dataset", uint64(s.first)))
 	}
-	for _, n := range list[:min(len(list), most)] {
-		d.c.ask(by, n, d.c.links.held, heldAsk, heldReply)
+	for i, n := range list {
+		if i < most {
+			d.c.ask(by, n, d.c.links.held, heldAsk, heldReply)
+		} else if n != by {
+			*d.c.links.held += heldAsk + heldReply + askHead
+		}
 	}
-	*d.c.links.held += uint64(max(len(list)-most, 0) * (heldAsk + heldReply + askHead))
 }
 
 func (d *data) repairSet(s *set, parts []uint32) {
