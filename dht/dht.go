@@ -121,12 +121,13 @@ func (d *DHT) start() (err error) {
 	if d.keys, err = keystore.NewKeystore(openHints(d.cfg, "said")); err != nil {
 		return err
 	}
+	place := newPlacer(d.sender, bucketSize)
 	d.sweep, err = provider.New(
 		provider.WithKeystore(d.keys),
 		// Not WithHost: it would drop the addresses of peers that are away for a moment.
 		provider.WithPeerID(d.host.ID()),
-		provider.WithRouter(router{d}),
-		provider.WithMessageSender(d.sender),
+		provider.WithRouter(router{d, place}),
+		provider.WithMessageSender(place),
 		provider.WithSelfAddrs(d.kad.FilteredAddrs),
 		provider.WithAddLocalRecord(func(ctx context.Context, k mh.Multihash) error {
 			return d.kad.ProviderStore().AddProvider(ctx, k, peer.AddrInfo{ID: d.host.ID()})
@@ -149,9 +150,18 @@ func (d *DHT) start() (err error) {
 
 // router finds the peers closest to a key for the sweeper. A node alone is the closest itself, so
 // that the sweeper, which would otherwise wait for a network, is always at work.
-type router struct{ d *DHT }
+type router struct {
+	d     *DHT
+	place *placer // is told whom lookups find
+}
 
 func (r router) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
+	peers, err := r.closest(ctx, key)
+	r.place.meet(time.Now(), peers)
+	return peers, err
+}
+
+func (r router) closest(ctx context.Context, key string) ([]peer.ID, error) {
 	if d := r.d; d.cfg.Warm && time.Since(d.begun) < warmTime && d.kad.RoutingTable().Size() > 0 {
 		return d.kad.RoutingTable().NearestPeers(kb.ConvertKey(key), bucketSize), nil
 	}
