@@ -1,133 +1,149 @@
 package kad
 
-// losses are the contacts that owners of tables asked in vain: a list for each owner, in pieces of a line of the cache, as they are
-// looked through at each lookup and a million nodes have millions of them. A piece that is full of those that are forgotten is
-// used again.
+import "math/bits"
+
+// losses are the contacts that owners of tables asked in vain: a hash table for each owner, with linear probing, in arrays of numbers that
+// all owners share. It is looked into for each contact that a lookup hears of, hundreds of times a lookup, and a million nodes have
+// tens of millions of entries: one line of the cache answers, as a rule, and the collector has nothing to look at.
 type losses struct {
 	owners []owner
-	chunks [][]uint32       // of pieces
-	used   uint32           // pieces given out
-	turn   uint8            // grows with each turn; what is noted in one is remembered until lostTurns more have ended
-	most   int              // pieces of an owner
-	rest   map[uint64]uint8 // of owners that have as many: owner and contact, and the turn
-	advise func(any)        // see Links.Advise
+	chunks [][]uint32        // of blocks
+	end    uint32            // lines of the chunks that were given out
+	free   [classes][]uint32 // blocks that are free, by class
+	turn   uint8             // grows with each turn; what is noted in one is remembered until lostTurns more have ended
+	spare  []uint32          // for rehash
+	advise func(any)         // see Links.Advise
 }
 
+// owner is the table of one.
 type owner struct {
-	some uint64 // bits of the contacts that are remembered, by their last bits: 0 as a rule
-	list uint32 // its last piece, plus one; 0: it has none
+	some  uint64 // bits of the contacts that are remembered, by their last bits: 0 as a rule
+	block uint32 // its first line
+	size  uint32 // 0: no block; else the entries, old ones too, above 5 bits for the class plus one
 }
-
-// piece is some entries, each a contact plus one and above it the turn when it was noted, and at the end the piece before it, plus one.
-type piece [16]uint32
 
 const (
-	pieceEnd  = len(piece{}) - 1
-	chunkBits = 16 // of pieces in a chunk
-	// So many pieces are looked through; what more an owner has lost, who looks up a lot, is in a map, where an entry takes several times as much.
-	// With four, a million machines had lost 430 MB after eleven minutes of coming and going.
-	mostPieces = 12
+	lineBits  = 4 // of entries in a line of the cache
+	chunkBits = 20
+	classes   = chunkBits - lineBits + 1 // a block of class c has 1<<c lines; one of all a chunk has is for 780,000 lost by one within half an hour
 )
 
-func newLosses(n int) losses {
-	return losses{owners: make([]owner, n), most: mostPieces, rest: map[uint64]uint8{}, turn: 1}
-}
+func newLosses(n int) losses { return losses{owners: make([]owner, n), turn: 1} }
 
-// piece returns one by its number plus one.
-func (l *losses) piece(i uint32) *piece {
-	i--
-	at := int(i&(1<<chunkBits-1)) * len(piece{})
-	return (*piece)(l.chunks[i>>chunkBits][at:])
-}
-
-// fresh reports whether an entry is one that is remembered; 0 is none.
+// fresh reports whether an entry is one that is remembered; 0 is none. An entry is a contact plus one, and above it the turn when it
+// was noted.
 func (l *losses) fresh(e uint32) bool { return e != 0 && l.turn-uint8(e>>nodeBits) <= lostTurns }
+
+// block returns an owner's entries, a power of two of them.
+func (l *losses) block(o *owner) []uint32 {
+	at := o.block << lineBits & (1<<chunkBits - 1)
+	return l.chunks[o.block>>(chunkBits-lineBits)][at:][:1<<(lineBits+o.size&31-1)]
+}
+
+// slot returns where contact b is in a block, or else the empty entry behind those that it might have been among.
+func slot(in []uint32, b uint32) int {
+	mask := len(in) - 1
+	i := int((b+1)*0x9E3779B1>>8) & mask
+	for in[i] != 0 && in[i]&(1<<nodeBits-1) != b+1 {
+		i = (i + 1) & mask
+	}
+	return i
+}
 
 func (l *losses) has(a, b uint32) bool {
 	o := &l.owners[a]
 	if o.some>>(b&63)&1 == 0 {
 		return false
 	}
-	pieces := 0
-	for i := o.list; i != 0; pieces++ {
-		p := l.piece(i)
-		for _, e := range p[:pieceEnd] {
-			if e&(1<<nodeBits-1) == b+1 && l.fresh(e) {
-				return true
-			}
-		}
-		i = p[pieceEnd]
-	}
-	if pieces == l.most {
-		turn, ok := l.rest[uint64(a)<<32|uint64(b)]
-		return ok && l.turn-turn <= lostTurns
-	}
-	return false
+	in := l.block(o)
+	return l.fresh(in[slot(in, b)])
 }
 
 func (l *losses) add(a, b uint32) {
 	o := &l.owners[a]
-	o.some |= 1 << (b & 63)
-	var room *uint32
-	pieces := 0
-	for i := o.list; i != 0; pieces++ {
-		p := l.piece(i)
-		for k := range p[:pieceEnd] {
-			switch e := &p[k]; {
-			case !l.fresh(*e):
-				room = e
-			case *e&(1<<nodeBits-1) == b+1:
-				*e = b + 1 | uint32(l.turn)<<nodeBits
-				return
-			}
-		}
-		i = p[pieceEnd]
+	if o.size == 0 {
+		l.take(o, 0)
 	}
-	if room == nil && pieces == l.most {
-		l.rest[uint64(a)<<32|uint64(b)] = l.turn
+	in := l.block(o)
+	i := slot(in, b)
+	if in[i] == 0 {
+		if used := int(o.size >> 5); used+1 > len(in)/4*3 {
+			l.rehash(o, 1)
+			in = l.block(o)
+			i = slot(in, b)
+		}
+		o.size += 1 << 5
+	}
+	in[i] = b + 1 | uint32(l.turn)<<nodeBits
+	o.some |= 1 << (b & 63)
+}
+
+// rehash leaves those that are remembered, in a block that has room for so many more.
+func (l *losses) rehash(o *owner, more int) {
+	old := l.block(o)
+	l.spare = l.spare[:0]
+	for i, e := range old {
+		if l.fresh(e) {
+			l.spare = append(l.spare, e)
+		}
+		old[i] = 0
+	}
+	class := o.size&31 - 1
+	fit := uint32(0)
+	if n := len(l.spare) + more; n > 1<<lineBits/4*3 {
+		fit = uint32(bits.Len(uint((n*4+2)/3-1))) - lineBits // three quarters full at most
+	}
+	if fit != class {
+		l.free[class] = append(l.free[class], o.block)
+		l.take(o, fit)
+	} else {
+		o.size = class + 1
+	}
+	if len(l.spare)+more == 0 {
+		l.free[0] = append(l.free[0], o.block)
+		o.size, o.some = 0, 0
 		return
 	}
-	if room == nil {
-		if l.used&(1<<chunkBits-1) == 0 {
-			l.chunks = append(l.chunks, make([]uint32, len(piece{})<<chunkBits))
-			if l.advise != nil {
-				l.advise(l.chunks[len(l.chunks)-1])
-			}
-		}
-		l.used++
-		p := l.piece(l.used)
-		p[pieceEnd], o.list = o.list, l.used
-		room = &p[0]
+	in := l.block(o)
+	o.some = 0
+	for _, e := range l.spare {
+		b := e&(1<<nodeBits-1) - 1
+		o.some |= 1 << (b & 63)
+		in[slot(in, b)] = e
 	}
-	*room = b + 1 | uint32(l.turn)<<nodeBits
+	o.size += uint32(len(l.spare)) << 5
+}
+
+// take gives o an empty block.
+func (l *losses) take(o *owner, class uint32) {
+	o.size = class + 1
+	if f := l.free[class]; len(f) > 0 {
+		o.block = f[len(f)-1]
+		l.free[class] = f[:len(f)-1]
+		return
+	}
+	const lines = 1 << (chunkBits - lineBits)
+	n := uint32(1) << class
+	if room := uint32(len(l.chunks))*lines - l.end; room < n {
+		for ; room > 0; room-- { // what is left of the last chunk goes to small blocks
+			l.free[0] = append(l.free[0], l.end)
+			l.end++
+		}
+		l.chunks = append(l.chunks, make([]uint32, 1<<chunkBits))
+		if l.advise != nil {
+			l.advise(l.chunks[len(l.chunks)-1])
+		}
+	}
+	o.block = l.end
+	l.end += n
 }
 
 // forget begins the next turn.
 func (l *losses) forget() {
 	l.turn++
 	for a := range l.owners {
-		o := &l.owners[a]
-		if o.some == 0 {
-			continue
-		}
-		o.some = 0
-		for i := o.list; i != 0; {
-			p := l.piece(i)
-			for k, e := range p[:pieceEnd] {
-				if l.fresh(e) {
-					o.some |= 1 << ((e - 1) & 63)
-				} else {
-					p[k] = 0 // or it would be of this turn again when turns have come round
-				}
-			}
-			i = p[pieceEnd]
-		}
-	}
-	for k, turn := range l.rest { // nothing depends on the order
-		if l.turn-turn <= lostTurns {
-			l.owners[k>>32].some |= 1 << (k & 63)
-		} else {
-			delete(l.rest, k)
+		if o := &l.owners[a]; o.size != 0 {
+			l.rehash(o, 0) // or the oldest would be of this turn again when turns have come round
 		}
 	}
 }

@@ -116,18 +116,26 @@ func (k *agents) family(id uint32) int {
 
 func (k *agents) agent(id uint32) *actors.Agent {
 	return k.troupe.Agent(id, func() ([]node, uint64) {
-		n, bytes := 3, uint64(1024)
+		bytes := uint64(1024)
 		if f := k.family(id); f >= 0 {
-			n, bytes = max(k.c.s.Agents[f].Replicas, 1), uint64(k.c.s.Agents[f].State)
+			bytes = uint64(k.c.s.Agents[f].State)
 		}
-		return k.keepers(id, n), bytes
+		return k.keepersOf(id), bytes
 	})
+}
+
+// keepersOf returns those that an agent is born with, as many as its family has it.
+func (k *agents) keepersOf(id uint32) []node {
+	if f := k.family(id); f >= 0 {
+		return k.keepers(id, max(k.c.s.Agents[f].Replicas, 1))
+	}
+	return k.keepers(id, 3)
 }
 
 // wakeAll has the agents exist that a node keeps and nobody has called yet, as they are to be repaired.
 func (k *agents) wakeAll(n node) {
 	for id := range k.topics {
-		if k.troupe.Known(id) == nil && slices.Contains(k.keepers(id, max(k.c.s.Agents[k.family(id)].Replicas, 1)), n) {
+		if k.troupe.Known(id) == nil && slices.Contains(k.keepersOf(id), n) {
 			k.agent(id)
 		}
 	}

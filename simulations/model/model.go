@@ -143,6 +143,7 @@ func newCity(s *scenario.Scenario, seed uint64, o Options) (*city, error) {
 		{"machines", c.buildMachines},
 		{"agents", c.buildAgents},
 		{"topics", c.buildTopics},
+		{"begin", c.acquaint},
 		{"members", c.buildMembers},
 	} {
 		if err := d.build(); err != nil {
