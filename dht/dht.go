@@ -121,7 +121,7 @@ func (d *DHT) start() (err error) {
 	if d.keys, err = keystore.NewKeystore(openHints(d.cfg, "said")); err != nil {
 		return err
 	}
-	place := newPlacer(d.sender, bucketSize)
+	place := newPlacer(d.sender, d.host.ID(), bucketSize)
 	d.sweep, err = provider.New(
 		provider.WithKeystore(d.keys),
 		// Not WithHost: it would drop the addresses of peers that are away for a moment.

@@ -23,6 +23,7 @@ const (
 // of the peers that were met on the way, whoever the sweeper names. Safe for concurrent use.
 type placer struct {
 	*sender
+	self   peer.ID
 	copies int
 
 	mu     sync.Mutex
@@ -34,20 +35,22 @@ type placer struct {
 // round is one announcement of one key.
 type round struct {
 	last  time.Time // when a copy was sent
-	left  []peer.ID // the closest first
+	left  []peer.ID // the closest first; there is no round without one
 	named []peer.ID // by the sweeper, each once
 }
 
-func newPlacer(s *sender, copies int) *placer {
-	return &placer{sender: s, copies: copies, met: map[peer.ID]time.Time{}, rounds: map[string]*round{}}
+func newPlacer(s *sender, self peer.ID, copies int) *placer {
+	return &placer{sender: s, self: self, copies: copies, met: map[peer.ID]time.Time{}, rounds: map[string]*round{}}
 }
 
-// meet notes whom a lookup of the sweeper found.
+// meet notes whom a lookup of the sweeper found. A node alone finds itself, see router, and is no place for a copy once others come.
 func (p *placer) meet(now time.Time, peers []peer.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, id := range peers {
-		p.met[id] = now
+		if id != p.self {
+			p.met[id] = now
+		}
 	}
 }
 
@@ -62,16 +65,16 @@ func (p *placer) next(now time.Time, named peer.ID, key []byte) peer.ID {
 	defer p.mu.Unlock()
 	p.drop(now)
 	r := p.rounds[string(key)]
-	if r == nil || len(r.left) == 0 || now.Sub(r.last) >= roundTime || slices.Contains(r.named, named) {
+	if r == nil || now.Sub(r.last) >= roundTime || slices.Contains(r.named, named) {
 		r = &round{left: p.closest(now, key)}
 		if len(r.left) == 0 {
-			return named // nobody was met
+			return named // nobody was met: it is itself
 		}
 		p.rounds[string(key)] = r
 	}
 	to := r.left[0]
 	r.last, r.left, r.named = now, r.left[1:], append(r.named, named)
-	if len(r.named) == p.copies {
+	if len(r.left) == 0 {
 		delete(p.rounds, string(key))
 	}
 	return to

@@ -24,7 +24,7 @@ func TestPlacer(t *testing.T) {
 		}
 		all = append(all, peer.ID(h))
 	}
-	p, now := newPlacer(nil, copies), time.Now()
+	p, now := newPlacer(nil, "myself", copies), time.Now()
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{copies, copies, 7, copies, 7, 7, 1, copies} { // the sweeper may know of few peers, and give up early
 		now = now.Add(roundTime)
@@ -64,22 +64,23 @@ func TestPlacer(t *testing.T) {
 	}
 }
 
-// TestPlacerOfAFew: without a lookup before, who is named is told; and whoever was alone tells others soon after.
+// TestPlacerOfAFew: who was alone, and announced to itself, tells all others soon after, and remembers nothing of it.
 func TestPlacerOfAFew(t *testing.T) {
-	p, now := newPlacer(nil, 20), time.Now()
-	if got := p.next(now, "somebody", []byte("key")); got != "somebody" {
-		t.Errorf("told %q", got)
-	}
+	p, now := newPlacer(nil, "myself", 20), time.Now()
 	p.meet(now, []peer.ID{"myself"})
 	if got := p.next(now, "myself", []byte("key")); got != "myself" {
 		t.Errorf("alone told %q", got)
 	}
-	p.meet(now, []peer.ID{"a", "b"})
+	few := []peer.ID{"a", "b", "c"}
+	p.meet(now, few)
 	got := map[peer.ID]bool{}
-	for _, named := range []peer.ID{"a", "b", "myself"} {
+	for _, named := range few {
 		got[p.next(now, named, []byte("key"))] = true
 	}
-	if len(got) != 3 {
-		t.Errorf("of three %d are told", len(got))
+	if len(got) != 3 || got["myself"] {
+		t.Errorf("told %v", got)
+	}
+	if len(p.rounds) != 0 {
+		t.Errorf("%d rounds are kept", len(p.rounds))
 	}
 }
