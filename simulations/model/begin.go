@@ -13,15 +13,15 @@ func (c *city) acquaint() error {
 		return nil // those that bootstrap are all connected by it, where that may be
 	}
 	m := &making{c: c, dice: c.loop.Rand("acquaint")}
-	for i := range c.data.sets {
+	for i := 0; i < len(c.data.sets) && m.goesOn(); i++ {
 		m.put(uint32(i))
 	}
 	m.birth(directoryID)
-	for id := range c.agents.topics {
+	for id := uint32(0); id < c.agents.topics && m.goesOn(); id++ {
 		m.birth(id)
 	}
 	for f := range c.s.Topics {
-		for i := range uint32(max(c.s.Topics[f].Count, 1)) {
+		for i := uint32(0); i < uint32(max(c.s.Topics[f].Count, 1)) && m.goesOn(); i++ {
 			m.air(f, c.topics.first[f]+i)
 		}
 	}
@@ -32,6 +32,20 @@ func (c *city) acquaint() error {
 type making struct {
 	c    *city
 	dice *rand.Rand
+
+	opened uint64 // connections, when the last thing was made
+	vain   int    // things that were made since one brought a connection
+}
+
+// enough is after how many things that brought no connection no more are made: all that can be are connected, and there may be millions.
+const enough = 1000
+
+func (m *making) goesOn() bool {
+	if now := m.c.dht.links.Opened; now != m.opened {
+		m.opened, m.vain = now, 0
+	}
+	m.vain++
+	return m.vain <= enough
 }
 
 func (m *making) maker() node { return node(m.dice.IntN(m.c.len())) }

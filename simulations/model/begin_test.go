@@ -2,6 +2,7 @@ package model
 
 import (
 	"testing"
+	"time"
 
 	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
@@ -62,5 +63,16 @@ func TestSmallClustersAreAcquainted(t *testing.T) {
 	before := large.dht.links.Opened
 	if err := large.acquaint(); err != nil || large.dht.links.Opened != before {
 		t.Errorf("%d connections more among 300: %v", large.dht.links.Opened-before, err)
+	}
+}
+
+// TestManyThingsAreNotMadeOneByOne: once all are connected, what else exists is not made, be it millions.
+func TestManyThingsAreNotMadeOneByOne(t *testing.T) {
+	begun := time.Now()
+	_, err := newCity(town(40, func(s *scenario.Scenario) {
+		s.Agents = []scenario.Agents{{Name: "a", Count: 3_000_000, State: 64, Replicas: 3}}
+	}), 1, Options{})
+	if took := time.Since(begun); err != nil || took > 20*time.Second { // it would be minutes
+		t.Errorf("%v, %v", took, err)
 	}
 }
