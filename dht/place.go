@@ -1,7 +1,9 @@
 package dht
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"time"
@@ -27,10 +29,19 @@ type placer struct {
 	copies int
 
 	mu     sync.Mutex
-	met    map[peer.ID]time.Time // in the lookups of the sweeper
-	rounds map[string]*round     // by the key in announcements
-	swept  time.Time             // when old ones were dropped last
+	met    map[peer.ID]sight // in the lookups of the sweeper
+	rounds map[string]*round // by the key in announcements
+	swept  time.Time         // when old ones were dropped last
 }
+
+// sight is a peer that was met.
+type sight struct {
+	last time.Time
+	at   uint64 // where it lies: the first bits of its hash
+}
+
+// placeOf returns where a hash lies, near enough to tell who is closer.
+func placeOf(id kb.ID) uint64 { return binary.BigEndian.Uint64(id) }
 
 // round is one announcement of one key.
 type round struct {
@@ -40,7 +51,7 @@ type round struct {
 }
 
 func newPlacer(s *sender, self peer.ID, copies int) *placer {
-	return &placer{sender: s, self: self, copies: copies, met: map[peer.ID]time.Time{}, rounds: map[string]*round{}}
+	return &placer{sender: s, self: self, copies: copies, met: map[peer.ID]sight{}, rounds: map[string]*round{}}
 }
 
 // meet notes whom a lookup of the sweeper found. A node alone finds itself, see router, and is no place for a copy once others come.
@@ -49,7 +60,7 @@ func (p *placer) meet(now time.Time, peers []peer.ID) {
 	defer p.mu.Unlock()
 	for _, id := range peers {
 		if id != p.self {
-			p.met[id] = now
+			p.met[id] = sight{now, placeOf(kb.ConvertPeerID(id))}
 		}
 	}
 }
@@ -82,14 +93,23 @@ func (p *placer) next(now time.Time, named peer.ID, key []byte) peer.ID {
 
 // closest returns as many of the peers met of late as there are copies, the closest to key first.
 func (p *placer) closest(now time.Time, key []byte) []peer.ID {
-	var near []peer.ID
-	for id, at := range p.met {
-		if now.Sub(at) < metTime {
-			near = append(near, id)
+	type ranked struct {
+		id   peer.ID
+		dist uint64
+	}
+	place := placeOf(kb.ConvertKey(string(key)))
+	var near []ranked
+	for id, s := range p.met {
+		if now.Sub(s.last) < metTime {
+			near = append(near, ranked{id, s.at ^ place})
 		}
 	}
-	near = kb.SortClosestPeers(near, kb.ConvertKey(string(key)))
-	return slices.Clone(near[:min(p.copies, len(near))])
+	slices.SortFunc(near, func(a, b ranked) int { return cmp.Compare(a.dist, b.dist) })
+	out := make([]peer.ID, 0, p.copies)
+	for _, r := range near[:min(p.copies, len(near))] {
+		out = append(out, r.id)
+	}
+	return out
 }
 
 // drop forgets peers met long ago, and rounds that the sweeper gave up, once in a while.
@@ -98,8 +118,8 @@ func (p *placer) drop(now time.Time) {
 		return
 	}
 	p.swept = now
-	for id, at := range p.met {
-		if now.Sub(at) >= metTime {
+	for id, s := range p.met {
+		if now.Sub(s.last) >= metTime {
 			delete(p.met, id)
 		}
 	}
