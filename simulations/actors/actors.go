@@ -41,7 +41,8 @@ type World interface {
 	Rate(from, to Node) float64                         // bytes a second, as measured
 	Dice(n int64) int64                                 // from [0, n)
 	Count(leaf string)                                  // a call of production's leaf
-	Beats(from, to Node, lasted time.Duration)          // signs of life went one way for so long
+	Use(from, to Node)                                  // one more agent in use at from is kept by to as well: signs of life go there
+	Release(from, to Node)                              // one less
 	Moved(a *Agent, to Node)                            // an agent moved by itself
 	Broken(invariant string)                            // what must never be, was
 }

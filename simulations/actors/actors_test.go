@@ -26,6 +26,7 @@ type stage struct {
 	lost   bool // messages are lost now
 	sent   int
 	counts map[string]int
+	uses   map[[2]Node]int
 }
 
 type queued struct {
@@ -50,7 +51,7 @@ func (q *queue) Pop() any {
 }
 
 func newStage(seed uint64) *stage {
-	s := &stage{rng: rand.New(rand.NewPCG(seed, 1)), counts: map[string]int{}}
+	s := &stage{rng: rand.New(rand.NewPCG(seed, 1)), counts: map[string]int{}, uses: map[[2]Node]int{}}
 	for i := range s.up {
 		s.up[i], s.life[i] = true, 1
 	}
@@ -108,16 +109,29 @@ func (s *stage) Spare(_ *Agent, not []Node) (Node, bool) {
 	}
 	return 0, false
 }
-func (s *stage) Free(not []Node) int             { return max(0, 5-len(not)) }
-func (s *stage) Peer(n Node) shoal.PeerID        { return shoal.PeerID(fmt.Sprintf("n%d", n)) }
-func (s *stage) Node(p shoal.PeerID) Node        { return Node(p[1] - '0') }
-func (s *stage) Gone(n Node) bool                { return !s.up[n] }
-func (s *stage) Rate(Node, Node) float64         { return 1e8 }
-func (s *stage) Dice(n int64) int64              { return s.rng.Int64N(n) }
-func (s *stage) Count(leaf string)               { s.counts[leaf]++ }
-func (s *stage) Beats(Node, Node, time.Duration) {}
-func (s *stage) Moved(*Agent, Node)              { s.counts["moved"]++ }
-func (s *stage) Broken(invariant string)         { s.broken = append(s.broken, invariant) }
+func (s *stage) Free(not []Node) int      { return max(0, 5-len(not)) }
+func (s *stage) Peer(n Node) shoal.PeerID { return shoal.PeerID(fmt.Sprintf("n%d", n)) }
+func (s *stage) Node(p shoal.PeerID) Node { return Node(p[1] - '0') }
+func (s *stage) Gone(n Node) bool         { return !s.up[n] }
+func (s *stage) Rate(Node, Node) float64  { return 1e8 }
+func (s *stage) Dice(n int64) int64       { return s.rng.Int64N(n) }
+func (s *stage) Count(leaf string)        { s.counts[leaf]++ }
+func (s *stage) Use(from, to Node)        { s.uses[[2]Node{from, to}]++ }
+func (s *stage) Release(from, to Node) {
+	if s.uses[[2]Node{from, to}]--; s.uses[[2]Node{from, to}] < 0 {
+		s.Broken("more signs of life were ended than begun")
+	}
+}
+
+// alive is how many signs of life go on.
+func (s *stage) alive() (n int) {
+	for _, uses := range s.uses {
+		n += uses
+	}
+	return n
+}
+func (s *stage) Moved(*Agent, Node)      { s.counts["moved"]++ }
+func (s *stage) Broken(invariant string) { s.broken = append(s.broken, invariant) }
 func (s *stage) run(until time.Duration) {
 	for len(s.queue) > 0 && s.queue[0].at <= until {
 		e := heap.Pop(&s.queue).(queued)
@@ -261,7 +275,13 @@ func TestAgentsRestAndWake(t *testing.T) {
 	if n := s.troupe.Awake(); n != 3 || replies != 1 {
 		t.Fatalf("%d groups, %d replies", n, replies)
 	}
+	if len(s.uses) != 6 || s.alive() != 6 { // each of three keepers to the two others
+		t.Fatalf("signs of life: %v", s.uses)
+	}
 	s.run(40 * time.Second)
+	if n := s.alive(); n != 0 {
+		t.Fatalf("of agents that sleep there are %d signs of life", n)
+	}
 	if n := s.troupe.Awake(); n != 0 || len(s.queue) > 3 {
 		t.Fatalf("%d groups, %d events are due", n, len(s.queue))
 	}

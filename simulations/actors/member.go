@@ -38,8 +38,7 @@ type member struct {
 	timer   time.Duration // an event is queued for then
 	writes  []*write
 	used    time.Duration
-	since   time.Duration // when it was loaded
-	peers   []Node
+	peers   []Node // to whom signs of life go
 }
 
 // waiting is a turn that was proposed.
@@ -82,7 +81,7 @@ func (m *member) load() bool {
 	}
 	m.g, m.pipe, m.reads = g, turn.NewPipe(m.kv), map[uint64]func(bool){}
 	m.load_++
-	m.timer, m.used, m.since = 0, m.t.w.Now(), m.t.w.Now()
+	m.timer, m.used = 0, m.t.w.Now()
 	m.watch(m.stored.Mark.Conf)
 	m.flush()
 	return m.g != nil
@@ -90,14 +89,14 @@ func (m *member) load() bool {
 
 // watch looks after the life of the other members.
 func (m *member) watch(c group.Conf) {
-	m.beats()
-	m.peers = m.peers[:0]
+	m.release()
 	for _, o := range c.Members {
 		n := m.t.w.Node(o.Peer)
 		if n == m.n {
 			continue
 		}
 		m.peers = append(m.peers, n)
+		m.t.w.Use(m.n, n)
 		if m.t.w.Up(n) {
 			m.t.w.Count("group")
 			m.g.Alive(m.t.now(), o.Peer, m.t.w.Life(n))
@@ -112,13 +111,12 @@ func (m *member) watch(c group.Conf) {
 	}
 }
 
-// beats counts the signs of life that went to the other members since the last time.
-func (m *member) beats() {
-	now := m.t.w.Now()
+// release: no signs of life go to the other members for this agent.
+func (m *member) release() {
 	for _, n := range m.peers {
-		m.t.w.Beats(m.n, n, now-m.since)
+		m.t.w.Release(m.n, n)
 	}
-	m.since = now
+	m.peers = m.peers[:0]
 }
 
 func (m *member) event(f func(g *group.Group, now group.Instant)) {
@@ -342,7 +340,7 @@ func (m *member) crash() {
 	if m.g == nil {
 		return
 	}
-	m.beats()
+	m.release()
 	m.g, m.pipe, m.reads, m.waiting, m.changed, m.mail = nil, nil, nil, nil, nil, nil
 	if m.open {
 		m.a.Pull = nil
@@ -353,7 +351,7 @@ func (m *member) crash() {
 // leave takes a group out of memory.
 func (m *member) leave() {
 	m.promise, m.owed = m.g.Promise(), m.t.w.Life(m.n)
-	m.beats()
+	m.release()
 	m.unlead()
 	m.g, m.pipe = nil, nil
 	for id, f := range m.reads {

@@ -34,6 +34,8 @@ type agents struct {
 	where  map[uint64]*distant
 	broken []string
 
+	beating map[uint64]beating // by node that gives signs of life and node that gets them
+
 	took          *values
 	calls, failed uint64
 	moves         int
@@ -61,7 +63,7 @@ const directoryID = 1 << 30
 func (c *city) buildAgents() error {
 	k := &agents{
 		c: c, dice: c.loop.Rand("agents"), disks: map[node]disk{}, places: map[uint64]*belief{},
-		names: map[uint64]bool{}, where: map[uint64]*distant{}, took: c.tell.of("call_ms"),
+		names: map[uint64]bool{}, where: map[uint64]*distant{}, beating: map[uint64]beating{}, took: c.tell.of("call_ms"),
 	}
 	k.troupe = actors.New(k)
 	c.agents = k
@@ -321,6 +323,9 @@ func (register) Scan([]byte, []byte, int) ([]shoal.Pair, error) { return nil, ni
 
 func (k *agents) finish(r *report.Run) {
 	r.Broken = append(r.Broken, k.broken...)
+	for _, b := range k.beating { // agents that are still in use
+		k.beaten(b)
+	}
 	if len(k.c.s.Agents) > 0 && k.calls > 0 {
 		f := r.Figures
 		f["calls"], f["call_failed"] = float64(k.calls), float64(k.failed)/float64(k.calls)

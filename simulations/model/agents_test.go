@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal/scheduler/cost"
+	"github.com/shoal-fabric/shoal/simulations/actors"
 	"github.com/shoal-fabric/shoal/simulations/event"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
@@ -152,5 +153,31 @@ func TestAgentsMoveToWhatTheyRead(t *testing.T) {
 	late := r.Series["call_ms_p50"]
 	if first, last := late[0].Value, late[len(late)-1].Value; last > first/2 {
 		t.Errorf("a call took %v ms at first, %v at last", first, last)
+	}
+}
+
+// TestSignsOfLifeAreOfNodes: three nodes that keep twenty agents give one another as many signs of life as if they kept one.
+func TestSignsOfLifeAreOfNodes(t *testing.T) {
+	c, err := newCity(troupe(3, 20, func(s *scenario.Scenario) { s.Load = nil }), 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := c.agents
+	beats := func(agents int) uint64 {
+		for range agents {
+			k.Use(0, 1)
+		}
+		end := c.loop.Now() + event.At(time.Minute)
+		c.loop.After(time.Minute, func() {})
+		c.loop.Run(end, 1<<40)
+		before := *c.links.agents
+		for range agents {
+			k.Release(0, 1)
+		}
+		return *c.links.agents - before
+	}
+	one, many := beats(1), beats(20)
+	if one != uint64(time.Minute/actors.Beat)*beatBytes || many != one {
+		t.Errorf("%d bytes for one agent in a minute, %d for twenty", one, many)
 	}
 }

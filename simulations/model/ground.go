@@ -140,9 +140,37 @@ func (k *agents) Dice(n int64) int64 { return k.dice.Int64N(n) }
 // Count counts a call of a leaf.
 func (k *agents) Count(leaf string) { *k.c.leaves[leaf]++ }
 
-// Beats counts signs of life that went one way.
-func (k *agents) Beats(from, to node, lasted time.Duration) {
-	*k.c.links.agents += uint64(lasted/actors.Beat) * beatBytes
+// beating is the signs of life from one node to another, as long as they are for some agent: they are those of the nodes, however many agents
+// both keep.
+type beating struct {
+	agents int
+	since  event.Time
+}
+
+func lane(from, to node) uint64 { return uint64(from)<<32 | uint64(to) }
+
+// Use has one more agent need signs of life from a node to another.
+func (k *agents) Use(from, to node) {
+	b := k.beating[lane(from, to)]
+	if b.agents++; b.agents == 1 {
+		b.since = k.c.loop.Now()
+	}
+	k.beating[lane(from, to)] = b
+}
+
+// Release has one less need them; they are counted when none does.
+func (k *agents) Release(from, to node) {
+	b := k.beating[lane(from, to)]
+	if b.agents--; b.agents > 0 {
+		k.beating[lane(from, to)] = b
+		return
+	}
+	delete(k.beating, lane(from, to))
+	k.beaten(b)
+}
+
+func (k *agents) beaten(b beating) {
+	*k.c.links.agents += uint64(time.Duration(k.c.loop.Now()-b.since)/actors.Beat) * beatBytes
 }
 
 // Moved notes that an agent moved by itself.
