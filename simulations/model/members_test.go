@@ -1,0 +1,48 @@
+package model
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/shoal-fabric/shoal/simulations/event"
+)
+
+// TestCopiesOfARumour plays room members' rounds: a node that has heard a rumour tells it to fanOut peers, once a second, until two of those it told
+// knew it (members/view: Settle). Nodes' seconds begin at different times.
+func TestCopiesOfARumour(t *testing.T) {
+	const enough = 2
+	for _, n := range []int{10, 100, 400} {
+		r, told, runs := rand.New(rand.NewPCG(1, uint64(n))), 0, 4000/n
+		for range runs {
+			loop := event.New(r.Uint64())
+			heard := make([]bool, n)
+			var hear func(i int)
+			hear = func(i int) {
+				heard[i] = true
+				known := 0
+				var round func()
+				round = func() {
+					for _, k := range r.Perm(n - 1)[:fanOut] {
+						told++
+						if p := (i + 1 + k) % n; heard[p] {
+							known++
+						} else {
+							hear(p)
+						}
+					}
+					if known < enough {
+						loop.After(gossipEvery, round)
+					}
+				}
+				loop.After(1+time.Duration(r.Int64N(int64(gossipEvery))), round)
+			}
+			hear(0)
+			for loop.Run(event.At(1000*gossipEvery), 1<<20) {
+			}
+		}
+		if copies := float64(told) / float64(runs*n); copies < 0.96*rumourCopies || copies > 1.04*rumourCopies {
+			t.Errorf("among %d nodes a rumour is told %.2f times a node, the model says %.2f", n, copies, rumourCopies)
+		}
+	}
+}
