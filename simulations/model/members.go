@@ -25,11 +25,8 @@ const (
 	pullEvery   = 15 * time.Second
 	beatEvery   = 10 * time.Second
 	loadEvery   = 2 * time.Second
-	// A rumour reaches everybody once; and each tells it to those who know it, until two have said so: as rounds go to fanOut peers at once, it
-	// is told to 2.75 of them on average. TestCopiesOfARumour.
-	rumourCopies = 3.75
-	mesh         = 48 // connections that are kept up
-	meshAlone    = 24 // and without a table
+	mesh        = 48 // connections that are kept up
+	meshAlone   = 24 // and without a table
 
 	askBytes  = 2 + askHead + 2 // a push without news, and its reply, with the frames of rpc; the method has 12 letters
 	pullBytes = askBytes + 14   // a pull of who knows the same, and its reply
@@ -151,10 +148,26 @@ func (m *members) known(n int) float64 {
 // copies is how often a record crosses a link.
 func (m *members) copies(n int) float64 {
 	if m.c.s.Table {
-		return rumourCopies * float64(n)
+		return rumourCopies(m.round(n)) * float64(n)
 	}
 	return m.conns(n) // each peer in contact gets it from its owner
 }
+
+// asks is how many are asked in a round whether they live, of so many connections: those who were silent for longer than the hush, so at most each in
+// every second one.
+func (m *members) asks(conns float64) float64 {
+	return min(conns/2, max(fanOut, min(mostProbed, (max(conns, m.open())+2)/3)))
+}
+
+// round is to how many peers a round goes that has news: some that are drawn, and all that are asked.
+func (m *members) round(n int) float64 {
+	conns := m.conns(n)
+	return min(conns, fanOut+m.asks(conns)*(1-min(1, fanOut/conns)))
+}
+
+// rumourCopies is how often a node tells a rumour, on average: each is told it once; and it ends after the round in which two have said that they knew it,
+// which is nearly always the first. TestCopiesOfARumour.
+func rumourCopies(round float64) float64 { return 1 + 0.92*round }
 
 // count adds up what all nodes have said since the last time, as if all were idle, and the records of those that were not.
 func (m *members) count() {
@@ -176,9 +189,7 @@ func (m *members) count() {
 		return
 	}
 	conns := m.conns(up)
-	// In each round, those who were silent for longer than the hush, so at most each in every second one.
-	asks := min(conns/2, max(fanOut, min(mostProbed, (max(conns, m.open())+2)/3)))
-	rate := asks*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
+	rate := m.asks(conns)*askBytes/gossipEvery.Seconds() + pullBytes/pullEvery.Seconds()
 	records := item * m.copies(up) / beat(m.known(up), beatEvery, 60*beatEvery.Seconds())
 	*m.bytes += uint64((float64(up)*rate+records)*span + m.extras)
 	m.extras = 0
