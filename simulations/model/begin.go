@@ -9,7 +9,7 @@ import (
 // anybody. Elsewhere the rest before the load has closed those connections again. Package world makes it all: who holds a partition or
 // keeps an agent has announced it, keepers have streams to one another, and who made something has called those that have it now.
 func (c *city) acquaint() error {
-	if c.s.Start == "bootstrap" || c.s.Peers().Low < c.len()-1 || c.len() >= manyNodes {
+	if c.s.Start == "bootstrap" || c.s.Peers().Low < c.len()-1 {
 		return nil // those that bootstrap are all connected by it, where that may be
 	}
 	m := &making{c: c, dice: c.loop.Rand("acquaint")}

@@ -206,6 +206,7 @@ func (d *data) locate(from node, part uint32) (found []node, took time.Duration)
 	return found, max(min(whole, findTimeout), heard+took)
 }
 
+// pair is a key for a node and a partition, or another node.
 func pair(n node, part uint32) uint64 { return uint64(n)<<32 | uint64(part) }
 
 // announced tells the DHT that a node has a partition.

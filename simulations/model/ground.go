@@ -147,25 +147,23 @@ type beating struct {
 	since  event.Time
 }
 
-func lane(from, to node) uint64 { return uint64(from)<<32 | uint64(to) }
-
 // Use has one more agent need signs of life from a node to another.
 func (k *agents) Use(from, to node) {
-	b := k.beating[lane(from, to)]
+	b := k.beating[pair(from, to)]
 	if b.agents++; b.agents == 1 {
 		b.since = k.c.loop.Now()
 	}
-	k.beating[lane(from, to)] = b
+	k.beating[pair(from, to)] = b
 }
 
 // Release has one less need them; they are counted when none does.
 func (k *agents) Release(from, to node) {
-	b := k.beating[lane(from, to)]
+	b := k.beating[pair(from, to)]
 	if b.agents--; b.agents > 0 {
-		k.beating[lane(from, to)] = b
+		k.beating[pair(from, to)] = b
 		return
 	}
-	delete(k.beating, lane(from, to))
+	delete(k.beating, pair(from, to))
 	k.beaten(b)
 }
 
