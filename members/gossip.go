@@ -196,10 +196,13 @@ func (m *Members) call(ctx context.Context, p shoal.PeerID, method string, req, 
 	return err
 }
 
-// tell pushes news to p, none is a question whether it is there.
-func (m *Members) tell(ctx context.Context, p shoal.PeerID) {
+// tell pushes news to p, or only asks whether it is there.
+func (m *Members) tell(ctx context.Context, p shoal.PeerID, news bool) {
 	m.mu.Lock()
-	items := m.view.News(pushBytes, m.now())
+	var items []view.Item
+	if news {
+		items = m.view.News(pushBytes, m.now())
+	}
 	n, seq := len(items), m.seq
 	if own, ok := m.view.Item(m.self, m.now()); ok && !m.cfg.Table && m.told[p] != seq {
 		items = append(items, own) // no gossip carries it, so each peer in contact gets it from here

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/wire"
 )
 
 // sealed is the record that c would have others keep.
@@ -94,6 +95,29 @@ func TestTableSpreads(t *testing.T) {
 			float64(after[0]-before[0])/60/5, float64(after[1]-before[1])/60/5)
 		if r, _ := list[0].m.Lookup(list[1].id); time.Since(r.Seen) > 4*time.Second {
 			t.Errorf("the last news is %v old", time.Since(r.Seen))
+		}
+	})
+}
+
+// TestNewsCostsWhatThreeTellings: a rumour ends when two knew it, so a node tells it about four times; those that are only asked whether they
+// live are not told. Without load there is one rumour of each node every ten seconds.
+func TestNewsCostsWhatThreeTellings(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const n, minutes = 30, 2
+		list := w.found(n)
+		w.within(time.Minute, "all see all alive", all(list, shoal.Alive))
+		time.Sleep(time.Minute) // the news of the beginning is old
+		list[0].m.mu.Lock()
+		it, _ := list[0].m.view.Item(list[1].id, time.Now())
+		list[0].m.mu.Unlock()
+		record, before := len(wire.Marshal(it)), w.totals()
+		time.Sleep(minutes * time.Minute)
+		bytes := w.totals()[1] - before[1]
+		beats := minutes * 60 / 10 * n
+		copies := float64(bytes) / float64(record*beats*n)
+		t.Logf("a record of %d bytes crosses %.1f links for each node that has it", record, copies)
+		if copies > 6 {
+			t.Errorf("a record crosses %.1f links for each node that has it: it should be four, and what is asked besides", copies)
 		}
 	})
 }

@@ -225,13 +225,15 @@ func (l *loop) round(now time.Time) {
 			told[p] = true
 		}
 	}
-	for _, p := range asked {
-		told[p] = true
-	}
 	late := m.view.Late(connected, now)
 	m.mu.Unlock()
 	for p := range told {
-		l.do(func(ctx context.Context) { m.tell(ctx, p) })
+		l.do(func(ctx context.Context) { m.tell(ctx, p, true) })
+	}
+	for _, p := range asked {
+		if !told[p] { // news would cost more than it gains: with fifty nodes each would hear each rumour seventeen times
+			l.do(func(ctx context.Context) { m.tell(ctx, p, false) })
+		}
 	}
 	for _, p := range late {
 		m.cfg.Log.Info("members: a connection is dead", "peer", p)

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/shoal-fabric/shoal/simulations/event"
@@ -11,14 +10,16 @@ import (
 // churn is the district of what goes wrong: nodes that go and come, links that are cut or slow.
 type churn struct {
 	c    *city
-	dice *rand.Rand
 	turn event.Kind // a session or a downtime ends
 	ups  int        // of soon: what is read has to go somewhere
 
-	all   *scenario.Fault // of kind churn, while it lasts: in place of the classes' figures
-	among *crowd          // whom it concerns
-	cuts  []cut
-	slow  []slowed
+	classes scenario.Spells
+	all     *scenario.Fault // of kind churn, while it lasts
+	among   *crowd          // whom it concerns
+	spells  scenario.Spells // of it
+	churned []*crowd        // whom faults of kind churn concern, each at its time: in place of the classes' figures
+	cuts    []cut
+	slow    []slowed
 }
 
 // crowd is a set of nodes.
@@ -43,38 +44,66 @@ type slowed struct {
 
 func (c *city) buildChurn() error {
 	n := c.len()
-	h := &churn{c: c, dice: c.loop.Rand("churn")}
+	h := &churn{c: c, classes: c.s.Spells(c.seed, -1)}
 	h.turn = c.loop.Handle(h.turned)
 	c.loop.Soon(h.soon)
 	c.churn, c.reach = h, h.reach
+	for i := range c.s.Faults {
+		f, of := &c.s.Faults[i], h.crowd(i)
+		if f.Kind == scenario.Churn {
+			h.churned = append(h.churned, of)
+		}
+		c.loop.After(f.At, func() { h.strike(i, of) })
+	}
 	for i := range n {
 		h.begin(node(i))
 	}
-	for i := range c.s.Faults {
-		f, of := &c.s.Faults[i], h.crowd(i)
-		c.loop.After(f.At, func() { h.strike(f, of) })
+	if c.s.Settle > 0 { // with the load ends what comes and goes
+		c.loop.After(c.s.Duration, func() {
+			for i := range n {
+				h.stay(node(i))
+			}
+		})
 	}
 	return nil
 }
 
 // figures are the mean session and downtime of a node now; a session of 0 does not end.
-func (h *churn) figures(n node) (session, downtime time.Duration) {
+func (h *churn) figures(n node) (session, downtime time.Duration, from scenario.Spells) {
 	if h.all != nil && h.among.has(n) {
-		return h.all.Session, h.all.Downtime
+		return h.all.Session, h.all.Downtime, h.spells
+	}
+	for _, x := range h.churned {
+		if x.has(n) {
+			return 0, 0, 0
+		}
 	}
 	class := h.c.of(n)
-	return class.Session, class.Downtime
+	return class.Session, class.Downtime, h.classes
 }
 
 // begin draws when a node's session, or its downtime, ends.
 func (h *churn) begin(n node) {
-	mean, down := h.figures(n)
-	b := &h.c.bodies[n]
-	if b.away {
-		mean = max(down, 1)
+	session, down, from := h.figures(n)
+	if session <= 0 {
+		return
 	}
-	if mean > 0 {
-		h.c.loop.Add(time.Duration(h.dice.ExpFloat64()*float64(mean)), h.turn, n, uint64(b.session))
+	b, mean := &h.c.bodies[n], session
+	if b.away {
+		mean = down
+	}
+	h.c.loop.Add(from.Of(int(n), int(b.spell), mean), h.turn, n, uint64(b.session))
+	b.spell++
+}
+
+// stay ends a node's coming and going.
+func (h *churn) stay(n node) {
+	b := &h.c.bodies[n]
+	b.session++
+	b.spell = 0
+	if b.away {
+		b.away = false
+		h.settle(n)
 	}
 }
 
@@ -121,8 +150,9 @@ func (h *churn) crowd(fault int) *crowd {
 }
 
 // strike begins a fault, and has it end.
-func (h *churn) strike(f *scenario.Fault, of *crowd) {
+func (h *churn) strike(fault int, of *crowd) {
 	c := h.c
+	f := &c.s.Faults[fault]
 	end := func(g func()) {
 		if f.For > 0 {
 			c.loop.After(f.For, g)
@@ -152,15 +182,20 @@ func (h *churn) strike(f *scenario.Fault, of *crowd) {
 			}
 		})
 	case scenario.Churn:
-		anew := func(all *scenario.Fault, among *crowd) {
-			h.all, h.among = all, among
-			for _, n := range of.list {
-				c.bodies[n].session++
-				h.begin(n)
-			}
+		h.all, h.among, h.spells = f, of, c.s.Spells(c.seed, fault)
+		for _, n := range of.list {
+			h.stay(n)
+			h.begin(n)
 		}
-		anew(f, of)
-		end(func() { anew(nil, nil) })
+		end(func() {
+			if h.all != f {
+				return // another has begun meanwhile
+			}
+			h.all = nil
+			for _, n := range of.list {
+				h.stay(n)
+			}
+		})
 	case scenario.Partition, scenario.OneWay:
 		h.cuts = append(h.cuts, cut{of, f.Kind == scenario.OneWay})
 		end(func() { h.cuts = without(h.cuts, func(x cut) bool { return x.of == of }) })

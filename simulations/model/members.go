@@ -148,7 +148,7 @@ func (m *members) known(n int) float64 {
 // copies is how often a record crosses a link.
 func (m *members) copies(n int) float64 {
 	if m.c.s.Table {
-		return rumourCopies(m.round(n)) * float64(n)
+		return rumourCopies(min(m.conns(n), fanOut)) * float64(n)
 	}
 	return m.conns(n) // each peer in contact gets it from its owner
 }
@@ -157,12 +157,6 @@ func (m *members) copies(n int) float64 {
 // every second one.
 func (m *members) asks(conns float64) float64 {
 	return min(conns/2, max(fanOut, min(mostProbed, (max(conns, m.open())+2)/3)))
-}
-
-// round is to how many peers a round goes that has news: some that are drawn, and all that are asked.
-func (m *members) round(n int) float64 {
-	conns := m.conns(n)
-	return min(conns, fanOut+m.asks(conns)*(1-min(1, fanOut/conns)))
 }
 
 // rumourCopies is how often a node tells a rumour, on average: each is told it once; and it ends after the round in which two have said that they knew it,

@@ -74,6 +74,7 @@ type body struct {
 	place   uint32     // in the DHT's space
 	life    uint16     // how often it lost its power
 	session uint16     // churn's: turns that were drawn in an older one are void
+	spell   uint16     // churn's: the number of the next session or downtime
 	held    uint8      // churn's: faults that keep it down
 	class   uint8      // index into s.Classes
 	away    bool       // churn's: its session is over

@@ -32,13 +32,13 @@ func (w *world) faults(ctx, calm context.Context) {
 				defer end()
 			}
 			defer w.history.Fault(f.Kind)()
-			w.fault(over, f, who)
+			w.fault(over, i, who)
 		})
 	}
-	dice := scenario.Dice(w.seed, "sessions")
+	spells := w.s.Spells(w.seed, -1)
 	for _, m := range w.machines {
-		if m.class.Session > 0 && !churned[m] && m.i > 0 {
-			w.ends.Go(func() { w.churn(calm, m, m.class.Session, m.class.Downtime, rand.New(rand.NewPCG(dice.Uint64(), 0))) })
+		if m.class.Session > 0 && !churned[m] {
+			w.ends.Go(func() { w.churn(calm, m, m.class.Session, m.class.Downtime, spells) })
 		}
 	}
 }
@@ -63,8 +63,9 @@ func (w *world) concerned(f *scenario.Fault, dice *rand.Rand) (who []*machine) {
 	return who[:n]
 }
 
-// fault is one fault, until ctx ends.
-func (w *world) fault(ctx context.Context, f *scenario.Fault, who []*machine) {
+// fault is one fault, by its index, until ctx ends.
+func (w *world) fault(ctx context.Context, i int, who []*machine) {
+	f := &w.s.Faults[i]
 	factor := f.Factor
 	if factor <= 0 {
 		factor = 10
@@ -83,10 +84,9 @@ func (w *world) fault(ctx context.Context, f *scenario.Fault, who []*machine) {
 			each(func(m *machine) { w.ends.Go(func() { m.mend(w.ctx) }) })
 		}
 	case scenario.Churn:
-		dice := scenario.Dice(w.seed, "churn")
+		spells := w.s.Spells(w.seed, i)
 		each(func(m *machine) {
-			own := rand.New(rand.NewPCG(dice.Uint64(), 0))
-			w.ends.Go(func() { w.churn(ctx, m, f.Session, f.Downtime, own) })
+			w.ends.Go(func() { w.churn(ctx, m, f.Session, f.Downtime, spells) })
 		})
 		hold()
 	case scenario.Partition, scenario.OneWay, scenario.SlowLink:
@@ -125,20 +125,17 @@ func (w *world) fault(ctx context.Context, f *scenario.Fault, who []*machine) {
 }
 
 // churn has a machine come and go until ctx ends.
-func (w *world) churn(ctx context.Context, m *machine, session, downtime time.Duration, dice *rand.Rand) {
-	if downtime <= 0 {
-		downtime = 10 * time.Minute
-	}
+func (w *world) churn(ctx context.Context, m *machine, session, downtime time.Duration, spells scenario.Spells) {
 	if session <= 0 {
 		return
 	}
-	for {
-		w.sleep(ctx, time.Duration(dice.ExpFloat64()*float64(session)))
+	for nth := 0; ; nth += 2 {
+		w.sleep(ctx, spells.Of(m.i, nth, session))
 		if ctx.Err() != nil {
 			return
 		}
 		m.fail(false)
-		w.sleep(ctx, time.Duration(dice.ExpFloat64()*float64(downtime)))
+		w.sleep(ctx, spells.Of(m.i, nth+1, downtime))
 		m.mend(w.ctx)
 	}
 }
