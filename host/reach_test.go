@@ -88,6 +88,50 @@ func TestPrivateNodeFindsRelay(t *testing.T) {
 	}
 }
 
+// TestCalledBack has a node that can be reached through a relay only call back who came that way, and the way through the relay close once
+// nothing is on it.
+func TestCalledBack(t *testing.T) {
+	relay := start(t, "relay", Config{Admit: everybody})
+	hidden := start(t, "hidden", Config{Listen: []string{loopTCP}, Admit: everybody, Private: true})
+	member := start(t, "member", Config{Admit: everybody})
+	meet(t, hidden, relay)
+	hidden.HandleDoor("echo", echo)
+	within := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(3 * relayInterval); !ok(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("not in time: %s; addresses %v", what, hidden.Addresses())
+			}
+		}
+	}
+	through := ""
+	within("a place at the relay", func() bool {
+		for _, a := range hidden.Addresses() {
+			if strings.Contains(a, "/p2p-circuit") {
+				through = a
+			}
+		}
+		return through != ""
+	})
+	if err := member.Connect(t.Context(), hidden.ID(), []string{through}); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := peer.Decode(string(hidden.ID()))
+	conns := func(want bool) (n int) {
+		for _, c := range member.inner.Network().ConnsToPeer(id) {
+			if relayed(c) == want {
+				n++
+			}
+		}
+		return n
+	}
+	within("a direct connection", func() bool { return conns(false) == 1 })
+	within("the end of the one through the relay", func() bool { return conns(true) == 0 })
+	if got, err := member.AskDoor(t.Context(), hidden.ID(), "echo", []byte("hi")); string(got) != "hi" {
+		t.Fatalf("directly: %q, %v", got, err)
+	}
+}
+
 func TestMDNS(t *testing.T) {
 	if !multicast() {
 		t.Skip("no interface here can multicast")

@@ -108,8 +108,13 @@ func (h *Host) keepRelays() error {
 	h.closer = append(h.closer, sub)
 	h.tasks.Go(func() {
 		for e := range sub.Out() {
-			if e, ok := e.(event.EvtLocalReachabilityChanged); ok {
+			switch e := e.(type) {
+			case event.EvtLocalReachabilityChanged:
 				r.private.Store(e.Reachability == network.ReachabilityPrivate)
+			case event.EvtPeerIdentificationCompleted: // its addresses are known now
+				if e.Conn.Stat().Direction == network.DirInbound && relayed(e.Conn) {
+					h.tasks.Go(func() { h.callBack(e.Peer) })
+				}
 			}
 			select {
 			case r.kick <- struct{}{}:
@@ -125,6 +130,7 @@ func (h *Host) keepRelays() error {
 			case <-h.ctx.Done():
 				return
 			case <-tick.C:
+				h.closeSpare()
 			case <-r.kick:
 			}
 			h.tendRelays(time.Now())
@@ -181,7 +187,7 @@ func (h *Host) reserve(p peer.ID, now time.Time) bool {
 		return false
 	}
 	for _, c := range h.inner.Network().ConnsToPeer(p) {
-		if has(c.RemoteMultiaddr(), ma.P_CIRCUIT) {
+		if relayed(c) {
 			return false // itself behind a relay
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -27,6 +28,9 @@ type client struct {
 	peer *remote
 	raw  network.Stream
 	w    *writer
+
+	relayed bool        // it goes through a relay
+	retired atomic.Bool // see retire
 
 	mu    sync.Mutex
 	calls map[uint64]*call
@@ -81,6 +85,26 @@ func (c *client) run() {
 	}
 }
 
+// retire has no call come onto the stream any more; it ends with the last that waits.
+func (c *client) retire() {
+	c.peer.lost(c)
+	c.retired.Store(true)
+	c.spent()
+}
+
+// spent ends a retired stream on which no call waits.
+func (c *client) spent() {
+	if !c.retired.Load() {
+		return
+	}
+	c.mu.Lock()
+	done := len(c.calls) == 0
+	c.mu.Unlock()
+	if done {
+		c.fail(errUnsent)
+	}
+}
+
 // fail ends the stream: no call comes onto it any more, and run fails those that wait.
 func (c *client) fail(err error) {
 	c.peer.lost(c)
@@ -107,7 +131,7 @@ func (c *client) ask(ctx context.Context, method string, request []byte) ([]byte
 	k.begun, k.reply, k.err = false, parts{}, nil
 
 	c.mu.Lock()
-	if c.err != nil {
+	if c.err != nil || c.retired.Load() {
 		c.mu.Unlock()
 		return nil, errUnsent
 	}
@@ -137,10 +161,12 @@ func (c *client) ask(ctx context.Context, method string, request []byte) ([]byte
 		if c.forget(f.id) != nil {
 			c.w.drop(f.id)
 			c.w.note(&frame{kind: frameCancel, id: f.id})
+			c.spent()
 			return nil, shoal.Wrap(shoal.Canceled, about("ask", method, c.peer.name), ctx.Err())
 		}
 		<-k.done // the answer was faster
 	}
+	c.spent()
 	reply, err := k.reply.body, k.err
 	k.reply = parts{}
 	c.peer.rpc.callPool.Put(k)

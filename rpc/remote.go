@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -100,6 +101,10 @@ func (p *remote) reach(ctx context.Context) (*client, error) {
 	p.mu.Lock()
 	c := p.client
 	p.mu.Unlock()
+	if c != nil && c.relayed && p.direct() {
+		c.retire() // the two have found a shorter way meanwhile
+		c = nil
+	}
 	if c != nil {
 		return c, nil
 	}
@@ -130,6 +135,15 @@ func (p *remote) connected() bool {
 		return true
 	}
 	return false
+}
+
+// direct reports whether a connection goes through no relay.
+func (p *remote) direct() bool {
+	return slices.ContainsFunc(p.rpc.host.Network().ConnsToPeer(p.id), func(c network.Conn) bool { return !relayed(c) })
+}
+
+func relayed(c network.Conn) bool {
+	return strings.Contains(c.RemoteMultiaddr().String(), "/p2p-circuit")
 }
 
 func (p *remote) connectNow(ctx context.Context) error {
@@ -187,6 +201,7 @@ func (p *remote) openShared(ctx context.Context) (*client, error) {
 		return nil, errClosed()
 	}
 	c := newClient(p, raw)
+	c.relayed = relayed(raw.Conn())
 	p.mu.Lock()
 	p.client = c
 	p.mu.Unlock()
