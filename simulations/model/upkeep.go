@@ -14,6 +14,7 @@ const (
 	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
 	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
 	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
+	someFills   = 2                // of those that fill their tables: an hour has 720, and theirs differ by a fifth
 	growths     = 4                // times that a table is refreshed as it grows, until it has K peers (dht/table.go); its buckets once
 	maxRefresh  = 15               // kbucket's maxCplForRefresh
 	// What kad-dht's sweeping provider looks up as it starts: one lookup to see whether it is online, four to guess how many peers there are, three
@@ -49,7 +50,7 @@ func (d *dht) upkeep() {
 	d.c.every(upkeepEvery, func() {
 		turn++
 		due := d.c.len()/turns + min(1, max(0, d.c.len()%turns-turn%turns))
-		cost := d.some(due, func(i int, all bool) uint64 {
+		cost := d.some(due, someUpkeep, func(i int, all bool) uint64 {
 			x := node(i*turns + turn%turns)
 			if !all {
 				x = node(dice.IntN(d.c.len()))
@@ -64,7 +65,7 @@ func (d *dht) upkeep() {
 	d.c.every(fillEvery, func() {
 		back, list := d.back, d.filling
 		d.back, d.filling = 0, nil
-		cost := d.some(back, func(i int, _ bool) uint64 {
+		cost := d.some(back, someFills, func(i int, _ bool) uint64 {
 			if !d.space.Up(list[i]) {
 				return 0
 			}
@@ -113,11 +114,11 @@ func (d *dht) random(x node, n int, dice *rand.Rand) (cost uint64) {
 	return cost
 }
 
-// some has up to mostUpkeep of n nodes do something, and counts its bytes and connections as if all had.
-func (d *dht) some(n int, do func(i int, all bool) uint64) (cost uint64) {
+// some has n nodes do something, or a few of them if they are more than mostUpkeep, and counts its bytes and connections as if all had.
+func (d *dht) some(n, few int, do func(i int, all bool) uint64) (cost uint64) {
 	k := n
 	if n > mostUpkeep {
-		k = someUpkeep
+		k = few
 	}
 	opened, told := d.links.Opened, d.announceBytes
 	for i := range k {
