@@ -2,10 +2,13 @@ package host
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -17,6 +20,9 @@ func (h *Host) callBack(p peer.ID) {
 	known := h.inner.Peerstore().Addrs(p)
 	if direct(net, p) || !slices.ContainsFunc(known, func(a ma.Multiaddr) bool { return !has(a, ma.P_CIRCUIT) }) {
 		return
+	}
+	if s, ok := net.(*swarm.Swarm); ok {
+		s.Backoff().Clear(p) // that it failed before is why p came by a relay
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.DialTimeout)
 	defer cancel()
@@ -33,12 +39,22 @@ func direct(net network.Network, p peer.ID) bool {
 // relayed reports whether a connection goes through a relay.
 func relayed(c network.Conn) bool { return has(c.RemoteMultiaddr(), ma.P_CIRCUIT) }
 
-// closeSpare closes connections through relays that carry nothing any more, as there is a direct one.
-func (h *Host) closeSpare() {
+// tendCircuits closes connections that came through relays and carry nothing any more, as there is a direct one; where there is none it is tried
+// again: every time in the first minute, as what kept the two apart may just be ending, then once a minute.
+func (h *Host) tendCircuits(now time.Time) {
 	net := h.inner.Network()
 	for _, c := range net.Conns() {
-		if relayed(c) && c.Stat().Direction == network.DirInbound && len(c.GetStreams()) == 0 && direct(net, c.RemotePeer()) {
+		p := c.RemotePeer()
+		switch {
+		case !relayed(c) || c.Stat().Direction != network.DirInbound:
+		case !direct(net, p):
+			if now.Sub(c.Stat().Opened) < relayRetry || now.Sub(h.called[p]) >= relayRetry {
+				h.called[p] = now
+				h.tasks.Go(func() { h.callBack(p) })
+			}
+		case len(c.GetStreams()) == 0:
 			_ = c.Close() // it is gone already
 		}
 	}
+	maps.DeleteFunc(h.called, func(_ peer.ID, at time.Time) bool { return now.Sub(at) >= relayRetry })
 }

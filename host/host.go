@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -33,6 +34,7 @@ type Host struct {
 	traffic  *traffic
 	door     *door
 	reserved *reservations
+	called   map[peer.ID]time.Time // of tendCircuits: who was called back lately
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -58,7 +60,7 @@ func New(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{cfg: cfg, traffic: newTraffic(), reserved: newReservations(), names: map[peer.ID]shoal.PeerID{}}
+	h := &Host{cfg: cfg, traffic: newTraffic(), reserved: newReservations(), called: map[peer.ID]time.Time{}, names: map[peer.ID]shoal.PeerID{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.gate = newGate(h.ctx, cfg)
 	if err := h.build(); err != nil {

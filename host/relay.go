@@ -130,7 +130,7 @@ func (h *Host) keepRelays() error {
 			case <-h.ctx.Done():
 				return
 			case <-tick.C:
-				h.closeSpare()
+				h.tendCircuits(time.Now())
 			case <-r.kick:
 			}
 			h.tendRelays(time.Now())

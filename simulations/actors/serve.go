@@ -15,6 +15,7 @@ import (
 type Question struct {
 	Read    bool
 	Payload []byte
+	Tells   int          // bytes of the answer to a call that writes, besides how many turns there were
 	Request turn.Request // of a call that writes
 	// Fetch has what the call reads of datasets fetched to where the agent lives; done is called when it is there. nil: nothing.
 	Fetch func(a *Agent, at Node, done func())
@@ -298,9 +299,10 @@ func (m *member) turn(q *Question, answer func(Answer), notHere func()) {
 		n = binary.BigEndian.Uint64(b)
 	}
 	n++
-	reply = binary.BigEndian.AppendUint64(nil, n)
+	count := binary.BigEndian.AppendUint64(nil, n)
+	reply = append(count, make([]byte, q.Tells)...)
 	key := append([]byte("slot"), byte('0'+n%8))
-	err = errors.Join(stage.Put(countKey, reply), stage.Put(key, q.Payload))
+	err = errors.Join(stage.Put(countKey, count), stage.Put(key, q.Payload))
 	var e *turn.Entry
 	if err == nil {
 		e, err = stage.Turn(turn.Message{Method: "write", Payload: q.Payload, Request: q.Request}, reply)

@@ -170,11 +170,11 @@ func TestSignsOfLifeAreOfNodes(t *testing.T) {
 		end := c.loop.Now() + event.At(time.Minute)
 		c.loop.After(time.Minute, func() {})
 		c.loop.Run(end, 1<<40)
-		before := *c.links.agents
+		before := *c.links.posts
 		for range agents {
 			k.Release(0, 1)
 		}
-		return *c.links.agents - before
+		return *c.links.posts - before
 	}
 	one, many := beats(1), beats(20)
 	if one != uint64(time.Minute/actors.Beat)*beatBytes || many != one {

@@ -35,6 +35,14 @@ func (k *agents) belief(from node, id uint32) *belief {
 	return p
 }
 
+// knows has a node have called an agent before the begin: it knows the name's key, and who keeps the agent.
+func (k *agents) knows(from node, id uint32) {
+	k.names[uint64(from)<<32|uint64(id)] = true
+	p := k.belief(from, id)
+	p.keepers = k.keepersOf(id)
+	p.leader, p.led = p.keepers[0], true
+}
+
 // call is one on its way.
 type call struct {
 	k     *agents
@@ -144,14 +152,14 @@ func (x *call) send(to node, hedge bool, then func(to node, ans actors.Answer)) 
 			if to == x.from {
 				c.loop.After(0, tell)
 			} else {
-				k.post(to, x.from, back, tell)
+				k.post(to, x.from, c.links.calls, back, tell)
 			}
 		})
 	}
 	if to == x.from {
 		ask()
 	} else {
-		k.post(x.from, to, size, ask)
+		k.post(x.from, to, c.links.calls, size, ask)
 	}
 	if hedge {
 		return
@@ -242,7 +250,7 @@ func (k *agents) locate(from node, a *actors.Agent, vain bool) (found []node, to
 			continue
 		}
 		asked++
-		t, ok := c.ask(from, n, c.links.agents, whereAsk, callReply)
+		t, ok := c.ask(from, n, c.links.wheres, whereAsk, callReply)
 		if !ok {
 			t = aroundFor
 		} else if slices.Contains(keepers, n) {
@@ -256,7 +264,7 @@ func (k *agents) locate(from node, a *actors.Agent, vain bool) (found []node, to
 		best = -1
 	}
 	if best >= 0 {
-		*c.links.agents += placeReply
+		*c.links.wheres += placeReply
 		return keepers, best
 	}
 	_, look, _ := c.find(from, c.hashed("agent", uint64(a.ID)))

@@ -37,21 +37,21 @@ func (k *agents) Way(from, to node) time.Duration { return k.c.rtt(from, to) / 2
 func (k *agents) Calm() bool { return len(k.c.churn.cuts) == 0 && len(k.c.churn.slow) == 0 }
 
 // Sent counts messages that were not posted.
-func (k *agents) Sent(bytes int) { *k.c.links.agents += uint64(bytes) }
+func (k *agents) Sent(bytes int) { *k.c.links.posts += uint64(bytes) }
 
 // Post brings a message from keeper to keeper, between whom a stream stays.
 func (k *agents) Post(from, to node, bytes int, f func()) {
 	k.c.dht.hold(from, to)
-	k.post(from, to, bytes, f)
+	k.post(from, to, k.c.links.posts, bytes, f)
 }
 
 // post brings a message, if it can get there when it is sent and when it arrives.
-func (k *agents) post(from, to node, bytes int, f func()) {
+func (k *agents) post(from, to node, kind *uint64, bytes int, f func()) {
 	c := k.c
 	if !c.up[from] {
 		return
 	}
-	*c.links.agents += uint64(bytes)
+	*kind += uint64(bytes)
 	if !c.reach(from, to) {
 		return
 	}
@@ -92,7 +92,7 @@ func (k *agents) sync(n node) time.Duration {
 // Carry moves an agent's state.
 func (k *agents) Carry(from, to node, bytes uint64, f func(bool)) {
 	k.c.links.net.Send(from, to, bytes, k.c.dial(from, to)+k.c.way(from, to), 0, func(moved uint64, all bool) {
-		*k.c.links.agents += moved
+		*k.c.links.ships += moved
 		k.c.loop.After(0, func() { f(all) })
 	})
 }
@@ -168,7 +168,7 @@ func (k *agents) Release(from, to node) {
 }
 
 func (k *agents) beaten(b beating) {
-	*k.c.links.agents += uint64(time.Duration(k.c.loop.Now()-b.since)/actors.Beat) * beatBytes
+	*k.c.links.posts += uint64(time.Duration(k.c.loop.Now()-b.since)/actors.Beat) * beatBytes
 }
 
 // Moved notes that an agent moved by itself.

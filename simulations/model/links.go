@@ -21,8 +21,9 @@ type links struct {
 	c   *city
 	net *flow.Net
 
-	data, code, results, agents, topics *uint64
-	held, offers, runs, probes          *uint64 // see said
+	data, code, results, topics *uint64
+	posts, calls, wheres, ships *uint64 // of agents
+	held, offers, runs, probes  *uint64 // see said
 
 	requests ratio // that were answered, of all that ended
 }
@@ -35,7 +36,9 @@ func (c *city) buildLinks() error {
 		func(n node) bool { return c.up[n] })
 	l.data, l.code = c.says("stream/data.fetch", report.ByData), c.says("stream/code.fetch", report.ByCode)
 	l.results = c.says("stream/result.fetch", report.ByResults)
-	l.agents, l.topics = c.bytes[report.ByAgents], c.bytes[report.ByTopics]
+	l.posts, l.calls = c.says("stream/agents.post", report.ByAgents), c.says("agents.call", report.ByAgents)
+	l.wheres, l.ships = c.says("agents.where", report.ByAgents), c.says("stream/agents.ship", report.ByAgents)
+	l.topics = c.bytes[report.ByTopics]
 	l.held, l.probes = c.says("data.held", report.ByOther), c.says("stream/link.probe", report.ByOther)
 	l.offers, l.runs = c.says("task.offer", report.ByOther), c.says("stream/task.run", report.ByOther)
 	c.links = l

@@ -24,14 +24,14 @@ func TestStillAgentsKeepTheirLeaders(t *testing.T) {
 	c.loop.Run(event.At(24*time.Second), 1<<40)
 	a := c.agents.troupe.Known(0)
 	before, ok := a.Leader()
-	events, bytes := c.loop.Events(), *c.links.agents
+	events, bytes := c.loop.Events(), *c.links.posts
 	c.loop.Run(event.At(27*time.Second), 1<<40)
 	after, still := a.Leader()
 	if !ok || !still || before != after {
 		t.Errorf("%d led, then %d", before, after)
 	}
 	// Some 45 rounds of two messages of about 80 bytes, answered, are counted when it is touched.
-	if more := *c.links.agents - bytes; more < 45*4*60 || more > 60*4*120 {
+	if more := *c.links.posts - bytes; more < 45*4*60 || more > 60*4*120 {
 		t.Errorf("%d bytes", more)
 	}
 	if n := c.loop.Events() - events; n > 60 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shoal-fabric/shoal/agents/turn"
 	"github.com/shoal-fabric/shoal/simulations/actors"
 	"github.com/shoal-fabric/shoal/simulations/event"
 	"github.com/shoal-fabric/shoal/simulations/report"
@@ -29,7 +30,8 @@ type topics struct {
 // topic is one that was published to.
 type topic struct {
 	subs []node
-	mesh [][]int32 // of gossip: neighbours of each subscriber, by index
+	pubs map[node]event.Time // of a fast one: who publishes, and when it did last
+	mesh [][]int32           // of gossip: neighbours of each subscriber, by index
 }
 
 // arrival is a message at a subscriber, in the heap of those to come.
@@ -60,7 +62,7 @@ func (c *city) buildTopics() error {
 	}
 	c.finishers = append(c.finishers, t.finish)
 	c.loads(t.publish, scenario.Publish)
-	return nil
+	return t.buildPresence()
 }
 
 // topic returns a topic; its subscribers are drawn when it is first published to.
@@ -108,7 +110,8 @@ func (t *topics) publish(load int, q scenario.Request) {
 	case t.c.s.Topics[f].Durable:
 		t.append(x, id, from, int(l.Bytes))
 	default:
-		t.look(id, from, func(begun event.Time) {
+		t.look(x, id, from, func(begun event.Time) {
+			t.takesPart(x, id, from)
 			t.c.links.ended(begun, true)
 			if x.mesh != nil {
 				t.gossip(x, from, int(l.Bytes), begun)
@@ -123,7 +126,7 @@ const maxViews = 1 << 18
 
 // look has a publisher know who subscribes: it asks the topic's agent before its first message, and beside later ones when it has been a
 // while.
-func (t *topics) look(id uint32, from node, then func(begun event.Time)) {
+func (t *topics) look(x *topic, id uint32, from node, then func(begun event.Time)) {
 	c, begun, key := t.c, t.c.loop.Now(), uint64(from)<<32|uint64(id)
 	at, known := t.views[key]
 	if known && begun-at <= event.At(castRetry) {
@@ -134,7 +137,7 @@ func (t *topics) look(id uint32, from node, then func(begun event.Time)) {
 		clear(t.views)
 	}
 	t.views[key] = begun
-	c.agents.call(from, c.agents.topics+id, &actors.Question{Read: true, Payload: make([]byte, 8)}, func(_ []byte, ok bool) {
+	c.agents.call(from, c.agents.topics+id, &actors.Question{Read: true, Look: func(turn.View) []byte { return make([]byte, x.view()) }}, func(_ []byte, ok bool) {
 		switch {
 		case known: // it went with what it knew
 		case ok:

@@ -50,7 +50,7 @@ type Progress struct {
 const (
 	settling  = 30 * time.Second // between the start of the nodes and the load, at least
 	warming   = 25 * time.Second // in place of it between the start of nodes that have a table and what is put: more than dht's warmTime
-	resting   = 10 * time.Second // between what was made in nodes that have a table and the load: its connections are closed again
+	resting   = 45 * time.Second // between what was made in nodes that have a table and the load: its connections are closed again, and holders of data have counted copies
 	mostOpens = 8                // nodes that are started at once
 	mostMade  = 8                // datasets, agents, topics that are made at once
 	patience  = 10 * time.Minute // for what is set up before the load
