@@ -215,7 +215,7 @@ func (k *agents) read(a *actors.Agent, at node, family int, bytes uint64, done f
 	}
 	k.where[key].last = from
 	begun := c.loop.Now() + event.At(wait)
-	c.links.net.Send(from, at, bytes, wait+c.trip(at, from), 0, func(moved uint64, _ bool) {
+	c.links.send(from, at, bytes, wait+c.trip(at, from), 0, func(moved uint64, _ bool) {
 		*c.links.data += moved
 		a.Paid(at, from, moved, time.Duration(c.loop.Now()-begun))
 		done()

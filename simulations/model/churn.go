@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"time"
 
 	"github.com/shoal-fabric/shoal/simulations/event"
@@ -198,6 +199,9 @@ func (h *churn) strike(fault int, of *crowd) {
 		})
 	case scenario.Partition, scenario.OneWay:
 		h.cuts = append(h.cuts, cut{of, f.Kind == scenario.OneWay})
+		if f.Kind == scenario.Partition {
+			c.data.parted(of, func() bool { return slices.ContainsFunc(h.cuts, func(x cut) bool { return x.of == of }) })
+		}
 		end(func() { h.cuts = without(h.cuts, func(x cut) bool { return x.of == of }) })
 	case scenario.SlowLink:
 		factor := f.Factor

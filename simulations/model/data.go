@@ -26,7 +26,8 @@ type data struct {
 	demands map[uint64]*demand
 	caches  map[node]*cache
 	flights map[uint64][]func(uint64, bool)
-	looking map[node]bool // that went down and are missed by others by now, or will be
+	looking map[node]bool   // that went down and are missed by others by now, or will be
+	side    func(node) bool // while one side of a partition is looked at: who is on it
 
 	repaired uint64 // bytes
 }
@@ -42,6 +43,8 @@ type set struct {
 const (
 	repairEvery = 20 * time.Second // data.Config
 	repairAfter = 30 * time.Second
+	visitAgain  = 45 * time.Second // and 4 times as long from one visit of a fellow holder that is known to live to the next: data/life.go
+	visitAlive  = 4
 	visitEvery  = 3 * repairEvery // a fellow holder is visited in the first round 45 s or more after it was
 	stall       = 10 * time.Second
 	heldTimeout = 700 * time.Millisecond
@@ -177,7 +180,7 @@ func (d *data) here(n node, part uint32) bool {
 func (d *data) holders(part uint32) (out []node) {
 	for _, list := range [][]node{d.keeps[part], d.extra[part]} {
 		for _, n := range list {
-			if d.c.up[n] && !slices.Contains(out, n) {
+			if d.alive(n) && !slices.Contains(out, n) {
 				out = append(out, n)
 			}
 		}

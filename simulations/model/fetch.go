@@ -96,7 +96,7 @@ func (d *data) bring(to node, from []node, bytes uint64, kind *uint64, look func
 			}
 			most := min(fetchWindow/max(c.rtt(n, to).Seconds(), 1e-6), orBoundless(float64(c.of(to).DiskRate)/float64(len(from))), orBoundless(float64(c.of(n).DiskRate)))
 			begun := time.Duration(c.loop.Now()) + wait
-			c.links.net.Send(n, to, part, wait, most, func(moved uint64, all bool) {
+			c.links.send(n, to, part, wait, most, func(moved uint64, all bool) {
 				c.tasks.measured(to, n, moved, time.Duration(c.loop.Now())-begun)
 				*kind += moved + uint64(trips)*stream("data.fetch") // the inner nodes come by a stream of their own
 				total += moved

@@ -51,7 +51,7 @@ func (k *agents) post(from, to node, kind *uint64, bytes int, f func()) {
 	if !c.up[from] {
 		return
 	}
-	*kind += uint64(bytes)
+	c.links.carry(from, to, kind, uint64(bytes))
 	if !c.reach(from, to) {
 		return
 	}
@@ -91,7 +91,7 @@ func (k *agents) sync(n node) time.Duration {
 
 // Carry moves an agent's state.
 func (k *agents) Carry(from, to node, bytes uint64, f func(bool)) {
-	k.c.links.net.Send(from, to, bytes, k.c.dial(from, to)+k.c.way(from, to), 0, func(moved uint64, all bool) {
+	k.c.links.send(from, to, bytes, k.c.dial(from, to)+k.c.way(from, to), 0, func(moved uint64, all bool) {
 		*k.c.links.ships += moved
 		k.c.loop.After(0, func() { f(all) })
 	})

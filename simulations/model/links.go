@@ -25,6 +25,9 @@ type links struct {
 	posts, calls, wheres, ships *uint64 // of agents
 	held, offers, runs, probes  *uint64 // see said
 
+	circuits *uint64       // what relays carry, beyond what its own protocol counts
+	relay    map[node]node // of nodes behind NAT: where those meet them that are behind one, too; nil: no node can be a relay, or none needs one
+
 	requests ratio // that were answered, of all that ended
 }
 
@@ -42,6 +45,7 @@ func (c *city) buildLinks() error {
 	l.held, l.probes = c.says("data.held", report.ByOther), c.says("stream/link.probe", report.ByOther)
 	l.offers, l.runs = c.says("task.offer", report.ByOther), c.says("stream/task.run", report.ByOther)
 	c.links = l
+	l.buildRelays()
 	c.onDown = append(c.onDown, l.net.Cut)
 	c.finishers = append(c.finishers, l.finish)
 	return nil
@@ -177,6 +181,9 @@ func (c *city) rtt(a, b node) time.Duration {
 	if a == b {
 		return 0
 	}
+	if r, relayed := c.links.via(a, b); relayed {
+		return c.rtt(a, r) + c.rtt(r, b)
+	}
 	return c.s.Latency[c.region[a]][c.region[b]] + c.s.Latency[c.region[b]][c.region[a]]
 }
 
@@ -188,11 +195,11 @@ func (c *city) ask(a, b node, kind *uint64, request, reply int) (time.Duration, 
 	if a == b {
 		return 0, c.up[a]
 	}
-	*kind += uint64(request + askHead/2)
+	c.links.carry(a, b, kind, uint64(request+askHead/2))
 	if !c.up[a] || !c.up[b] {
 		return 0, false
 	}
-	*kind += uint64(reply + askHead/2)
+	c.links.carry(b, a, kind, uint64(reply+askHead/2))
 	return c.trip(a, b), true
 }
 

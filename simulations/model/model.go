@@ -201,6 +201,9 @@ func (c *city) ways(a, b node, n int) time.Duration {
 	if a == b {
 		return 0
 	}
+	if r, relayed := c.links.via(a, b); relayed {
+		return c.ways(a, r, n) + c.ways(r, b, n)
+	}
 	x, y := c.region[a], c.region[b]
 	one := c.s.Latency[x][y]
 	if len(c.churn.slow) > 0 {

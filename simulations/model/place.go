@@ -362,7 +362,7 @@ func (d *tasks) probe(a *asker, n node) {
 	a.probed[n] = now
 	a.probes++
 	rate := min(orBoundless(float64(c.of(n).Up)), orBoundless(float64(c.of(a.n).Down)))
-	c.links.net.Send(n, a.n, probeBytes, c.trip(a.n, n), 0, func(moved uint64, all bool) {
+	c.links.send(n, a.n, probeBytes, c.trip(a.n, n), 0, func(moved uint64, all bool) {
 		a.probes--
 		*c.links.probes += moved
 		if all {

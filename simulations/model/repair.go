@@ -21,11 +21,7 @@ func (d *data) down(n node) {
 	}
 	d.looking[n] = true
 	life := d.c.lives(n)
-	// When its absence is noted: with a member table at the first look after it counts as down; without one when it is visited next.
-	wait := downAfter + time.Duration(d.dice.Float64()*float64(d.tick()))
-	if !d.c.s.Table {
-		wait = time.Duration(d.dice.Float64() * float64(visitEvery))
-	}
+	wait := d.missed()
 	for patience := time.Duration(0); patience < repairAfter; {
 		t := d.tick()
 		wait, patience = wait+t, patience+t
@@ -37,6 +33,55 @@ func (d *data) down(n node) {
 		}
 	})
 }
+
+// missed is when it is noted first that a holder does not answer: with a member table it is suspected soon, and visited when its fellows look next
+// at what they keep, unless it was visited a moment ago; without one it is visited when its turn comes.
+func (d *data) missed() time.Duration {
+	if d.c.s.Table {
+		ago := time.Duration(d.dice.Float64() * float64(visitAlive*visitAgain))
+		return max(suspectAfter, visitAgain-ago) + time.Duration(d.dice.Float64()*float64(d.tick()))
+	}
+	return time.Duration(d.dice.Float64() * float64(visitEvery))
+}
+
+// parted has holders on either side of a partition, of which some nodes are one, miss those on the other, and repair what they kept if it lasts.
+func (d *data) parted(some *crowd, lasts func() bool) {
+	for i := range d.sets {
+		s := &d.sets[i]
+		in := 0
+		list := d.sharers(s)
+		for _, n := range list {
+			if some.has(n) {
+				in++
+			}
+		}
+		if in == 0 || in == len(list) {
+			continue
+		}
+		wait := d.missed()
+		for patience := time.Duration(0); patience < repairAfter; {
+			t := d.tick()
+			wait, patience = wait+t, patience+t
+		}
+		d.c.loop.After(wait, func() {
+			if !lasts() {
+				return
+			}
+			for _, within := range []bool{true, false} {
+				d.side = func(n node) bool { return some.has(n) == within }
+				parts := make([]uint32, s.parts)
+				for k := range parts {
+					parts[k] = s.first + uint32(k)
+				}
+				d.repair(parts)
+				d.side = nil
+			}
+		})
+	}
+}
+
+// alive reports whether a node is up and, while one side of a partition is looked at, on that side.
+func (d *data) alive(n node) bool { return d.c.up[n] && (d.side == nil || d.side(n)) }
 
 // tick is the time between two looks of a holder at what it keeps.
 func (d *data) tick() time.Duration {
@@ -87,7 +132,7 @@ func (d *data) came(n node) {
 func (d *data) sharers(s *set) (out []node) {
 	for p := s.first; p < s.first+uint32(s.parts); p++ {
 		for _, n := range d.keeps[p] {
-			if d.c.up[n] {
+			if d.alive(n) {
 				out = append(out, n)
 			}
 		}
@@ -129,12 +174,12 @@ func (d *data) repairSet(s *set, parts []uint32) {
 	for _, part := range parts {
 		var have []int
 		for _, n := range d.keeps[part] {
-			if c.up[n] {
+			if d.alive(n) {
 				have = append(have, index(n))
 			}
 		}
 		for _, n := range d.extra[part] { // an extra copy is made one of those first
-			if len(have) > 0 && len(have) < f.Replicas && c.up[n] && !d.kept(n, part) {
+			if len(have) > 0 && len(have) < f.Replicas && d.alive(n) && !d.kept(n, part) {
 				d.keep(part, n, d.bytes(part))
 				have = append(have, index(n))
 			}
@@ -153,7 +198,7 @@ func (d *data) repairSet(s *set, parts []uint32) {
 	}
 	known := c.known(among[0])
 	for _, n := range known {
-		if c.up[n] && (f.Class == "" || c.of(n).Name == f.Class) {
+		if d.alive(n) && (f.Class == "" || c.of(n).Name == f.Class) {
 			index(n)
 		}
 	}
