@@ -177,6 +177,9 @@ func (a *Agent) Keepers() (list []Node) {
 	return list
 }
 
+// Turns returns how many turns have been acknowledged.
+func (a *Agent) Turns() uint64 { return a.acked }
+
 // Leader returns where an agent lives; false: nobody leads it.
 func (a *Agent) Leader() (Node, bool) {
 	for _, m := range a.members {

@@ -55,3 +55,45 @@ func holdersCount(t *testing.T, parts int) {
 		t.Errorf("who came back said %d bytes, want %d", n, want)
 	}
 }
+
+// TestPartitionIsRepaired: what a partition parts for long is repaired on both sides, each from the copies that it has; a short one is not noted.
+func TestPartitionIsRepaired(t *testing.T) {
+	for _, table := range []bool{true, false} {
+		for _, lasts := range []time.Duration{20 * time.Second, 3 * time.Minute} {
+			s := plain(60, func(s *scenario.Scenario) {
+				s.Table, s.Duration = table, 10*time.Minute
+				s.Data = []scenario.Dataset{{Name: "d", Count: 4, Bytes: 4 << 20, Partition: 1 << 20, Replicas: 3}}
+				s.Faults = []scenario.Fault{{Kind: scenario.Partition, At: time.Minute, For: lasts, Share: 0.5}}
+			})
+			c, err := newCity(s, 1, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, some := c.data, c.churn.crowd(0)
+			c.loop.Run(event.At(time.Minute-1), 1<<40)
+			short := 0 // copies that one side or the other lacks
+			for p := range d.keeps {
+				in := 0
+				for _, n := range d.keeps[p] {
+					if some.has(n) {
+						in++
+					}
+				}
+				if in > 0 && in < 3 {
+					short += 3 // 3-in on one side, in on the other
+				}
+			}
+			if short == 0 {
+				t.Fatal("nothing was parted")
+			}
+			c.loop.Run(event.At(9*time.Minute), 1<<40)
+			want := uint64(short) << 20
+			if lasts < repairAfter {
+				want = 0
+			}
+			if d.repaired != want {
+				t.Errorf("table %v, a partition of %v: %d bytes repaired, want %d", table, lasts, d.repaired, want)
+			}
+		}
+	}
+}
