@@ -196,7 +196,7 @@ func (c *city) ask(a, b node, kind *uint64, request, reply int) (time.Duration, 
 		return 0, c.up[a]
 	}
 	c.links.carry(a, b, kind, uint64(request+askHead/2))
-	if !c.up[a] || !c.up[b] {
+	if !c.reach(a, b) || !c.reach(b, a) {
 		return 0, false
 	}
 	c.links.carry(b, a, kind, uint64(reply+askHead/2))
