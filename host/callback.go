@@ -12,6 +12,11 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
+const (
+	callSoon  = time.Minute
+	callAgain = 5 * time.Minute
+)
+
 // callBack has this node, which p has reached through a relay, dial p itself: most peers can be reached though this node cannot. What is
 // opened between the two from then on goes that way. libp2p's hole punching does the same for peers with public addresses only; the machines of
 // a lab, seen from another of its networks, have none.
@@ -40,7 +45,7 @@ func direct(net network.Network, p peer.ID) bool {
 func relayed(c network.Conn) bool { return has(c.RemoteMultiaddr(), ma.P_CIRCUIT) }
 
 // tendCircuits closes connections that came through relays and carry nothing any more, as there is a direct one; where there is none it is tried
-// again: every time in the first minute, as what kept the two apart may just be ending, then once a minute.
+// again: every time in the first minute, as what kept the two apart may just be ending, then now and then.
 func (h *Host) tendCircuits(now time.Time) {
 	net := h.inner.Network()
 	for _, c := range net.Conns() {
@@ -48,7 +53,7 @@ func (h *Host) tendCircuits(now time.Time) {
 		switch {
 		case !relayed(c) || c.Stat().Direction != network.DirInbound:
 		case !direct(net, p):
-			if now.Sub(c.Stat().Opened) < relayRetry || now.Sub(h.called[p]) >= relayRetry {
+			if now.Sub(c.Stat().Opened) < callSoon || now.Sub(h.called[p]) >= callAgain {
 				h.called[p] = now
 				h.tasks.Go(func() { h.callBack(p) })
 			}
@@ -56,5 +61,5 @@ func (h *Host) tendCircuits(now time.Time) {
 			_ = c.Close() // it is gone already
 		}
 	}
-	maps.DeleteFunc(h.called, func(_ peer.ID, at time.Time) bool { return now.Sub(at) >= relayRetry })
+	maps.DeleteFunc(h.called, func(_ peer.ID, at time.Time) bool { return now.Sub(at) >= callAgain })
 }

@@ -2,8 +2,8 @@
 //
 // Transport is TCP (TLS 1.3, else Noise, with yamux) and QUIC; where a peer offers both, TCP with
 // TLS is dialed first. A node listens on port 4170, or the next free one. Members relay for members
-// that cannot be reached (circuit relay v2), and two such peers then punch a hole (DCUtR). On a
-// local network nodes hear of each other by mDNS, service _shoal._udp.
+// that cannot be reached (circuit relay v2); such a node calls back whoever came that way, and two such
+// peers punch a hole (DCUtR). On a local network nodes hear of each other by mDNS, service _shoal._udp.
 //
 // The gate stands before every protocol: a stream from a peer that Admit does not accept is reset
 // before its handler runs, whatever the protocol, unless it is one of these few: libp2p's own

@@ -14,7 +14,7 @@ const (
 	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
 	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
 	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
-	someFills   = 2                // of those that fill their tables: an hour has 720, and theirs differ by a fifth
+	someFills   = 1                // of those that fill their tables: an hour has 360, and theirs differ by a fifth
 	growths     = 4                // times that a table is refreshed as it grows, until it has K peers (dht/table.go); its buckets once
 	maxRefresh  = 15               // kbucket's maxCplForRefresh
 	// What kad-dht's sweeping provider looks up as it starts: one lookup to see whether it is online, four to guess how many peers there are, three
