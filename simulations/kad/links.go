@@ -268,6 +268,17 @@ func (l *Links) Of(a uint32, n int, out []uint32) []uint32 {
 // Noted returns how many connections a has noted, some of which may be to nodes that have gone down. It reads one word.
 func (l *Links) Noted(a uint32) int { return int(l.ends[a].n) }
 
+// Part ends the connections of a to nodes of which gone says so; those that only the other end has noted stay.
+func (l *Links) Part(a uint32, gone func(b uint32) bool) {
+	e := &l.ends[a]
+	l.prune(e)
+	for i := int(e.n) - 1; i >= 0; i-- {
+		if gone(l.list(e)[i] & (1<<nodeBits - 1)) {
+			l.end(a, i)
+		}
+	}
+}
+
 // Down ends all connections of a node.
 func (l *Links) Down(a uint32) {
 	e := &l.ends[a]

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-fabric/shoal/simulations/event"
 	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -74,5 +75,47 @@ func TestManyThingsAreNotMadeOneByOne(t *testing.T) {
 	}), 1, Options{})
 	if took := time.Since(begun); err != nil || took > 20*time.Second { // it would be minutes
 		t.Errorf("%v, %v", took, err)
+	}
+}
+
+// TestPartedNodesHangUp: connections that a partition parts end once they count as dead, and members call again when it is over; those of a
+// partition that is short stay.
+func TestPartedNodesHangUp(t *testing.T) {
+	for _, lasts := range []time.Duration{20 * time.Second, time.Minute} {
+		s := plain(40, func(s *scenario.Scenario) {
+			s.Table, s.Duration = true, 10*time.Minute
+			s.Faults = []scenario.Fault{{Kind: scenario.Partition, At: time.Minute, For: lasts, Share: 0.25}}
+		})
+		c, err := newCity(s, 1, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		some := c.churn.crowd(0)
+		across := func() (n int) {
+			for a := range node(40) {
+				for b := range a {
+					if p, q := c.dht.place(a), c.dht.place(b); some.has(a) != some.has(b) && c.dht.links.Open(p, q) {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		c.loop.Run(event.At(time.Minute), 1<<40)
+		if n := across(); n != 10*30 {
+			t.Fatalf("%d connections before", n)
+		}
+		opened := c.dht.links.Opened
+		c.loop.Run(event.At(time.Minute+lasts-1), 1<<40)
+		if n, want := across(), map[bool]int{true: 0, false: 300}[lasts > downAfter]; n != want {
+			t.Errorf("after %v: %d connections, want %d", lasts, n, want)
+		}
+		c.loop.Run(event.At(2*time.Minute+recall), 1<<40)
+		if n := across(); n != 10*30 {
+			t.Errorf("after %v, and then some: %d connections", lasts, n)
+		}
+		if n, want := c.dht.links.Opened-opened, map[bool]uint64{true: 300, false: 0}[lasts > downAfter]; n != want {
+			t.Errorf("after %v, and then some: %d were opened, want %d", lasts, n, want)
+		}
 	}
 }

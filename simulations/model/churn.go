@@ -200,7 +200,9 @@ func (h *churn) strike(fault int, of *crowd) {
 	case scenario.Partition, scenario.OneWay:
 		h.cuts = append(h.cuts, cut{of, f.Kind == scenario.OneWay})
 		if f.Kind == scenario.Partition {
-			c.data.parted(of, func() bool { return slices.ContainsFunc(h.cuts, func(x cut) bool { return x.of == of }) })
+			lasts := func() bool { return slices.ContainsFunc(h.cuts, func(x cut) bool { return x.of == of }) }
+			c.data.parted(of, lasts)
+			c.dht.parted(of, lasts, end)
 		}
 		end(func() { h.cuts = without(h.cuts, func(x cut) bool { return x.of == of }) })
 	case scenario.SlowLink:

@@ -44,7 +44,8 @@ const (
 	// As package memnet has it: TCP, the agreement on TLS, TLS 1.3.
 	handshake = 3
 	// The hello at the door, see members.Admit: the first stream of a gated protocol waits for it.
-	greet = 1
+	greet  = 1
+	recall = 10 * time.Second // within which members whose dials failed for half a minute are called again
 	// From so many nodes on only the dialler notes a connection, and those of the mesh are left out: who asks twenty
 	// nodes meets one of its mesh in less than 6 of 100 lookups. Drawing the mesh is all that churn costs otherwise.
 	manyNodes = 1 << 14
@@ -200,6 +201,30 @@ func (d *dht) mesh(p uint32) {
 	for range 3 * mesh {
 		try(uint32(d.dice.IntN(n)))
 	}
+}
+
+// parted has the connections between some nodes and all others end once they count as dead, if what parts them lasts so long; when it is over
+// members call one another again.
+func (d *dht) parted(some *crowd, lasts func() bool, end func(func())) {
+	if len(d.nodeAt) >= manyNodes {
+		return // what the other end has noted is not known
+	}
+	apart := false
+	d.c.loop.After(downAfter+tickEvery, func() {
+		if apart = lasts(); !apart {
+			return
+		}
+		for _, n := range some.list {
+			d.links.Part(d.place(n), func(q uint32) bool { return !some.has(d.nodeAt[q]) })
+		}
+	})
+	end(func() {
+		for _, n := range some.list {
+			if apart && d.c.up[n] {
+				d.c.loop.After(time.Duration(d.dice.Int64N(int64(recall))), func() { d.mesh(d.place(n)) })
+			}
+		}
+	})
 }
 
 // Trips implements kad.Net, by places.
