@@ -231,6 +231,11 @@ func (h *churn) reach(from, to node) bool {
 	if !h.c.up[from] || !h.c.up[to] {
 		return false
 	}
+	if len(h.cuts) > 0 {
+		if r, relayed := h.c.links.via(from, to); relayed && h.c.up[r] && !(h.reach(from, r) && h.reach(r, to)) {
+			return false // one that is down has a stand-in
+		}
+	}
 	for _, x := range h.cuts {
 		if in := x.of.has(from); x.oneWay && in && from != to || !x.oneWay && in != x.of.has(to) {
 			return false

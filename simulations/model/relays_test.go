@@ -40,6 +40,11 @@ func TestRelays(t *testing.T) {
 	if kind, relayed := said(func() { c.ask(far, b, c.links.held, 100, 200) }); kind != 300+askHead || relayed != 0 {
 		t.Errorf("a call to one behind NAT: %d bytes, and %d by a relay", kind, relayed)
 	}
+	c.churn.cuts = []cut{{of: &crowd{in: []uint64{1 << c.links.relay[b]}}}}
+	if c.reach(a, b) || !c.reach(far, b) {
+		t.Error("with their relay cut off they do not meet, others do")
+	}
+	c.churn.cuts = nil
 	was := *c.links.circuits
 	c.links.send(a, b, 1<<20, 0, 0, func(moved uint64, all bool) {
 		if moved != 1<<20 || !all {
