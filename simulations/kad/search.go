@@ -51,6 +51,7 @@ type Result struct {
 	Silent   int           // peers that were asked or dialled in vain
 	Found    []uint32      // the closest that are not known to be dead, K at most, nearest first
 
+	Holders int           // answers of peers that had what was sought
 	Holder  uint32        // the first that had what was sought
 	HeardIn time.Duration // when it answered; -1: nobody had it
 }
@@ -233,7 +234,10 @@ func (s *Searcher) land(f *flight) {
 func (s *Searcher) answered(f *flight) {
 	s.r.Answered++
 	s.Tables.Met(s.from, f.place, s.now+f.answer)
-	if s.has != nil && s.has(f.place) && (s.r.HeardIn < 0 || f.answer < s.r.HeardIn) {
+	if s.has == nil || !s.has(f.place) {
+		return
+	}
+	if s.r.Holders++; s.r.HeardIn < 0 || f.answer < s.r.HeardIn {
 		s.r.Holder, s.r.HeardIn = f.place, f.answer
 	}
 }

@@ -267,6 +267,6 @@ func (k *agents) locate(from node, a *actors.Agent, vain bool) (found []node, to
 		*c.links.wheres += placeReply
 		return keepers, best
 	}
-	_, look, _ := c.find(from, c.hashed("agent", uint64(a.ID)))
+	_, look, _ := c.find(from, c.hashed("agent", uint64(a.ID)), len(keepers))
 	return keepers, took + look
 }

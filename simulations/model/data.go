@@ -191,7 +191,7 @@ func (d *data) holders(part uint32) (out []node) {
 // locate finds who has a partition: a look-up, and each one found is asked at once. It returns when all have answered or had
 // their time.
 func (d *data) locate(from node, part uint32) (found []node, took time.Duration) {
-	heard, whole, ok := d.c.find(from, uint64(part))
+	heard, whole, ok := d.c.find(from, uint64(part), 1)
 	for _, list := range [][]node{d.keeps[part], d.extra[part]} {
 		for _, n := range list {
 			if n != from && !ok {

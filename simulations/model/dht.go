@@ -258,6 +258,12 @@ func (d *dht) cost(r *kad.Result, ask int) uint64 {
 	return uint64(r.Asked*ask + r.Answered*(kad.SizeAnswer+1+named*d.sizePeer) + r.Dials*kad.SizeStream(fabricName))
 }
 
+// names counts the holders that answers name, beside the closest: kad-dht names all, up to the most that a message may have.
+func (d *dht) names(r *kad.Result, holders int) {
+	const most = 4 << 20
+	*d.bytes += uint64(r.Holders * min(holders*d.sizePeer, most))
+}
+
 // lookup looks for the nodes closest to a random key.
 func (d *dht) lookup(from node) {
 	key := d.records.dice.Uint64()

@@ -107,7 +107,7 @@ type city struct {
 
 	// What other districts ask of the one that knows the DHT: after what time a look-up of a key hears of a holder, when it ends, and
 	// whether it found one; and to have a key announced.
-	find    func(from node, key uint64) (heard, whole time.Duration, ok bool)
+	find    func(from node, key uint64, sharers int) (heard, whole time.Duration, ok bool)
 	provide func(n node, key uint64)
 	reach   func(from, to node) bool // what is sent arrives
 

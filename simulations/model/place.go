@@ -373,10 +373,6 @@ func (d *tasks) probe(a *asker, n node) {
 
 // findFit finds nodes by what they announce of themselves, and asks them for their records.
 func (d *tasks) findFit(from node, t *task) (found []node, took time.Duration) {
-	_, look, ok := d.c.find(from, d.c.hashed("attributes", uint64(t.load)))
-	if !ok {
-		return nil, look
-	}
 	needs, all := t.needs(), 0
 	var fit []node // first and last of the classes that do
 	at := node(0)
@@ -387,6 +383,10 @@ func (d *tasks) findFit(from node, t *task) (found []node, took time.Duration) {
 			fit, all = append(fit, at, at+node(cl.Count)), all+cl.Count
 		}
 		at += node(cl.Count)
+	}
+	_, look, ok := d.c.find(from, d.c.hashed("attributes", uint64(t.load)), all)
+	if !ok {
+		return nil, look
 	}
 	for range min(all, findLimit) * 4 {
 		k := node(d.dice.IntN(all))

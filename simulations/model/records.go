@@ -149,13 +149,16 @@ func (s *records) knows(a, b uint32, now time.Duration) bool {
 }
 
 // find looks for the holders of a key. It returns after what time the first answer named some, when the look-up ended, and
-// whether one of them is up. Keys that nobody announced by name are those of attributes, which many nodes share.
-func (s *records) find(from node, key uint64) (heard, whole time.Duration, ok bool) {
+// whether one of them is up. Keys that nobody announced by name are those of attributes, datasets and agents, which so many nodes share.
+func (s *records) find(from node, key uint64, sharers int) (heard, whole time.Duration, ok bool) {
 	list, known := s.held[key]
 	if !known {
 		list = []word{{by: from}}
+	} else {
+		sharers = len(list)
 	}
 	r := s.d.search(from, place(key), kad.SizeSeek, s.keeper(place(key), list))
+	s.d.names(r, sharers)
 	if r.HeardIn < 0 {
 		return r.Time, r.Time, false
 	}
@@ -171,7 +174,7 @@ func (d *dht) findPart(load int, q scenario.Request) {
 		return
 	}
 	d.s.First = true // the asker reads on to the first holder only
-	took, _, ok := d.records.find(node(q.Node), uint64(d.c.data.part(family, q.Item, q.Part)))
+	took, _, ok := d.records.find(node(q.Node), uint64(d.c.data.part(family, q.Item, q.Part)), 1)
 	d.s.First = false
 	d.finds++
 	d.c.links.ended(d.c.loop.Now(), ok)
@@ -193,6 +196,7 @@ func (d *dht) findGPU(from node) {
 	}
 	d.s.First = true
 	r := d.search(from, place(key), kad.SizeSeek, s.keeper(place(key), list))
+	d.names(r, len(s.gpus))
 	d.s.First = false
 	ok := false
 	if r.HeardIn >= 0 {

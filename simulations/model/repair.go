@@ -146,7 +146,7 @@ func (d *data) sharers(s *set) (out []node) {
 func (d *data) recount(by node, s *set, list []node, look bool) {
 	const most = 64
 	if look {
-		d.c.find(by, d.c.hashed("dataset", uint64(s.first)))
+		d.c.find(by, d.c.hashed("dataset", uint64(s.first)), len(list))
 	}
 	for i, n := range list {
 		if i < most {
