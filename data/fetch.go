@@ -100,7 +100,12 @@ func (f *fetch) addSource(p shoal.PeerID) {
 		return
 	}
 	f.known[p] = true
-	f.sources = append(f.sources, &source{f: f, peer: p, room: make(chan struct{}, 1)})
+	s := &source{f: f, peer: p, far: f.d.rtt(p), room: make(chan struct{}, 1)}
+	at := len(f.sources)
+	for at > 0 && f.sources[at-1].far > s.far {
+		at-- // the nearest are asked first: of what is one piece they bring all
+	}
+	f.sources = slices.Insert(f.sources, at, s)
 	f.changed()
 	f.enlist()
 }
@@ -392,11 +397,14 @@ func (d *Data) dropped(err error) {
 	}
 }
 
+// rtt is the round trip to a peer; one that was never measured counts as far: there is no connection to it, as a rule.
 func (d *Data) rtt(p shoal.PeerID) time.Duration {
-	if d.RTT == nil {
-		return 0
+	if d.RTT != nil {
+		if rtt := d.RTT(p); rtt > 0 {
+			return rtt
+		}
 	}
-	return d.RTT(p)
+	return time.Second
 }
 
 // spoil notes that a file in place changed, here or at a source.

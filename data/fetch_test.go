@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -92,6 +93,27 @@ func TestEnsureFromSeveralHolders(t *testing.T) {
 	}
 	if got := content(t, other, part.CID); uint64(len(got)) != part.Bytes {
 		t.Errorf("%d bytes of partition content, want %d", len(got), part.Bytes)
+	}
+}
+
+// TestNearestSourceFirst: whoever named them in whatever order, the nearest of the sources is asked first, and those to which no round trip was
+// measured last, in the order in which they were named.
+func TestNearestSourceFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	reader := w.add("reader")
+	reader.RTT = func(p shoal.PeerID) time.Duration {
+		return map[shoal.PeerID]time.Duration{"far": 30 * time.Millisecond, "near": time.Millisecond, "nearest": 300 * time.Microsecond}[p]
+	}
+	f := reader.newFetch(bg, cid.NewCidV1(cid.Raw, nil), Content)
+	for _, p := range []shoal.PeerID{"unknown", "far", "nearest", "stranger", "near", "far"} {
+		f.addSource(p)
+	}
+	var got []shoal.PeerID
+	for _, s := range f.sources {
+		got = append(got, s.peer)
+	}
+	if want := []shoal.PeerID{"nearest", "near", "far", "unknown", "stranger"}; !slices.Equal(got, want) {
+		t.Errorf("they are asked in the order %v, want %v", got, want)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type source struct {
 	f    *fetch
 	peer shoal.PeerID
+	far  time.Duration // its round trip as it was when it became one
 	room chan struct{} // tells write that there is room again
 
 	// Guarded by f.mu.
