@@ -53,6 +53,7 @@ type fetch struct {
 	asked   map[cid.Cid]bool // leaves that were queued
 	open    int              // items not yet in the store
 	hungry  bool             // a source waits for items
+	spare   *time.Timer      // see start
 	finding int              // lookups under way
 	looked  bool             // whether the directory was asked
 	closed  bool
@@ -110,24 +111,49 @@ func (f *fetch) addSource(p shoal.PeerID) {
 	f.enlist()
 }
 
-// enlist starts as many sources as may work at once. The caller holds mu.
-func (f *fetch) enlist() {
+// spareAfter is how long a source that was started may take until it asks for something: then others are started for that, too.
+const spareAfter = 100 * time.Millisecond
+
+// enlist starts as many sources as may work at once, the nearest first, but no more than there is work for: of what is one piece the nearest
+// brings all. The caller holds mu.
+func (f *fetch) enlist() { f.start(false) }
+
+// start is enlist; spare: sources that have not asked for anything yet count as if they were not there.
+func (f *fetch) start(spare bool) {
 	if f.open == 0 || f.closed {
 		return
 	}
-	running := 0
+	running, free, waiting := 0, 0, 0
 	for _, s := range f.sources {
-		if s.running && !s.dead && (s.outstanding > 0 || f.useful(s)) {
+		if useful := f.useful(s); s.running && !s.dead && (s.outstanding > 0 || useful) {
 			running++
+			if s.outstanding == 0 && !spare {
+				free++
+			}
 		}
 	}
+	for _, p := range f.piles {
+		waiting += len(p.items)
+	}
 	for _, s := range f.sources {
-		if running >= f.d.cfg.Sources {
+		switch {
+		case running >= f.d.cfg.Sources:
 			return
-		}
-		if !s.running && !s.dead && f.useful(s) {
+		case s.running || s.dead || !f.useful(s):
+		case free >= waiting:
+			if f.spare == nil {
+				f.spare = time.AfterFunc(spareAfter, func() {
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					f.spare = nil
+					f.start(true)
+				})
+			}
+			return
+		default:
 			s.running = true
 			running++
+			free++
 			go s.run()
 		}
 	}
@@ -182,6 +208,9 @@ func (f *fetch) next(s *source, n int) (out []*item) {
 		if n <= 0 || len(out) == pieces.MaxWant {
 			break
 		}
+	}
+	if len(out) > 0 {
+		f.enlist() // for what is left, one fewer is free
 	}
 	return out
 }
@@ -421,6 +450,9 @@ func (f *fetch) finish() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
+	if f.spare != nil {
+		f.spare.Stop()
+	}
 	f.changed()
 	return f.moved
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/internal/bubble"
 	"github.com/shoal-fabric/shoal/wire"
 )
 
@@ -115,6 +116,60 @@ func TestNearestSourceFirst(t *testing.T) {
 	if want := []shoal.PeerID{"nearest", "near", "far", "unknown", "stranger"}; !slices.Equal(got, want) {
 		t.Errorf("they are asked in the order %v, want %v", got, want)
 	}
+}
+
+// TestOnePieceFromTheNearest: what is one piece comes from the nearest source, and nobody else is called; if that does not answer others are asked
+// soon.
+func TestOnePieceFromTheNearest(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		res, err := w.nodes[0].Put(bg, bigFile(t, 1, 50<<10), PutOptions{LeafBytes: 64 << 10, Replicas: 3})
+		must(t, err)
+		reader := w.add("reader")
+		var mu sync.Mutex
+		called := map[shoal.PeerID]int{}
+		reader.Peers = opened{reader.Peers, func(p shoal.PeerID) {
+			mu.Lock()
+			called[p]++
+			mu.Unlock()
+		}}
+		near := w.nodes[1].id
+		reader.RTT = func(p shoal.PeerID) time.Duration {
+			if p == near {
+				return time.Millisecond
+			}
+			return 20 * time.Millisecond
+		}
+		var from []shoal.PeerID
+		for _, n := range w.nodes {
+			from = append(from, n.id)
+		}
+		moved, err := reader.Ensure(bg, res.Manifest.Root, Content, from)
+		must(t, err)
+		if len(called) != 1 || called[near] == 0 || moved < 50<<10 {
+			t.Errorf("%d bytes; called: %v, the nearest is %v", moved, called, near)
+		}
+		other := w.add("other")
+		other.RTT = reader.RTT
+		w.nodes[1].kill()
+		begun := time.Now()
+		_, err = other.Ensure(bg, res.Manifest.Root, Content, from)
+		must(t, err)
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("with the nearest dead it takes %v", took)
+		}
+	})
+}
+
+// opened notes whom streams are opened to.
+type opened struct {
+	shoal.Peers
+	note func(shoal.PeerID)
+}
+
+func (o opened) Open(ctx context.Context, p shoal.PeerID, method string, header []byte) (shoal.Stream, error) {
+	o.note(p)
+	return o.Peers.Open(ctx, p, method, header)
 }
 
 func TestClassesHaveStreamsOfTheirOwn(t *testing.T) {
