@@ -1,6 +1,9 @@
 package report
 
-import "math"
+import (
+	"math"
+	"strings"
+)
 
 // Comparison is one result beside another.
 type Comparison struct {
@@ -99,6 +102,9 @@ type Check struct {
 	Inside bool     `json:"inside"`          // the interval lies in the band
 	Why    string   `json:"why,omitempty"`   // it is not known whether it does
 	Alone  bool     `json:"alone,omitempty"` // as there is one seed only, which tells no interval
+	// Below is the part of the model's values below the world's median, of a figure that is a median: about half, if the two only differ because hardly
+	// any value lies near it.
+	Below *float64 `json:"model_below_median,omitempty"`
 }
 
 // Storeys holds the model against the world, in the figures of bands that one of them has: the difference of the means over
@@ -134,11 +140,36 @@ func Storeys(r *Result, bands []Band) (list []Check) {
 						c.Why, c.Alone = "one seed tells no interval", true
 					}
 				}
+				if name, median := strings.CutSuffix(b.Figure, "_p50"); median && c.Why != "one storey has no such figure" {
+					c.Below = below(m.Runs, name, ew.Mean)
+				}
 				list = append(list, c)
 			}
 		}
 	}
 	return list
+}
+
+// below returns the part of what histograms of a name hold that is less than v; nil: there are none. In a bucket values are taken for evenly spread.
+func below(runs []*Run, name string, v float64) *float64 {
+	less, all := 0.0, 0.0
+	for _, r := range runs {
+		for _, b := range r.Hists[name] {
+			n := float64(b.Count)
+			all += n
+			switch {
+			case b.To <= v:
+				less += n
+			case b.From < v:
+				less += n * (v - b.From) / (b.To - b.From)
+			}
+		}
+	}
+	if all == 0 {
+		return nil
+	}
+	part := less / all
+	return &part
 }
 
 // pairs are the differences of a figure, b's less a's, seed by seed; none unless the same seeds have it in both.

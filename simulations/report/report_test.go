@@ -212,6 +212,28 @@ func TestCompare(t *testing.T) {
 }
 
 // TestStoreys: a model that is right is inside of its band, one that is 20 % off is not, nor one of which a single seed speaks.
+// TestBelowTheMedian: where medians lie in a gap, the check tells that as many of the model's values are below the world's.
+func TestBelowTheMedian(t *testing.T) {
+	run := func(storey string, p50 float64, low, high uint64) report.Run {
+		return report.Run{
+			Storey: storey, Seed: 1, Figures: map[string]float64{"lookup_ms_p50": p50},
+			Hists: map[string][]report.Bucket{"lookup_ms": {{From: 8, To: 10, Count: low}, {From: 80, To: 100, Count: high}}},
+		}
+	}
+	r := &report.Result{Runs: []report.Run{run(report.World, 90, 49, 51), run(report.Model, 9, 51, 49)}}
+	for _, c := range report.Storeys(r, report.Bands) {
+		if c.Figure == "lookup_ms_p50" && (c.Inside || c.Below == nil || *c.Below != (51+49*0.5)/100) {
+			t.Errorf("%+v", c)
+		}
+	}
+	r.Runs[0].Figures["lookup_ms_p50"] = 50
+	for _, c := range report.Storeys(r, report.Bands) {
+		if c.Below == nil || *c.Below != 0.51 {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
 func TestStoreys(t *testing.T) {
 	checks := func(seeds int, factor float64) (inside, outside int) {
 		a, b := pair(seeds, factor)

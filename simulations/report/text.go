@@ -79,6 +79,9 @@ func checkLines(checks []Check) (list []string) {
 		case !c.Inside:
 			verdict = "OUTSIDE"
 		}
+		if !c.Inside && c.Below != nil {
+			verdict += fmt.Sprintf(" (%.0f %% of the model's are below the world's median)", 100**c.Below)
+		}
 		if c.Policy == checks[0].Policy || !c.Inside {
 			list = append(list, fmt.Sprintf("model against world, %s, %s: %s ± %.1f %%, band %.0f %%: %s", c.Policy, c.Figure, percent(c.Diff), 100*c.Half, 100*c.Band, verdict))
 		}
