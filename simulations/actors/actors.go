@@ -38,6 +38,7 @@ type World interface {
 	Peer(n Node) shoal.PeerID                           // its name
 	Node(p shoal.PeerID) Node                           // the inverse
 	Gone(n Node) bool                                   // it has been away for Replace or longer
+	Zone(n Node) string                                 // that fails at once, as its label says; "": none is known
 	Rate(from, to Node) float64                         // bytes a second, as measured
 	Dice(n int64) int64                                 // from [0, n)
 	Count(leaf string)                                  // a call of production's leaf

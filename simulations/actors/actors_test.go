@@ -70,6 +70,7 @@ func (s *stage) Born(n Node) time.Duration { return s.born[n] }
 
 func (s *stage) Way(Node, Node) time.Duration { return time.Millisecond }
 func (s *stage) Calm() bool                   { return !s.lost }
+func (s *stage) Zone(Node) string             { return "" }
 func (s *stage) Sent(bytes int)               { s.sent += bytes }
 
 func (s *stage) Post(from, to Node, bytes int, f func()) {

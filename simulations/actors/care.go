@@ -208,7 +208,31 @@ func (a *Agent) price(at, to Node) float64 {
 	case a.Keeps(to):
 		return costLead
 	}
+	if m := a.leader(); m != nil {
+		c := m.stored.Mark.Conf
+		if a.spread(c, 0, "") > a.spread(c, keepers.Leaves(c, m.self, a.gone(), a.like(to)), a.t.w.Zone(to)) {
+			return 0
+		}
+	}
 	return costLead + costLearn + float64(a.Bytes)/a.t.w.Rate(at, to)
+}
+
+// spread counts the zones that the voters of a configuration are in, without one of them and with another zone.
+func (a *Agent) spread(c group.Conf, without uint64, with string) int {
+	in := map[string]bool{with: true}
+	for _, m := range c.Members {
+		if m.Role != group.Learner && m.ID != without {
+			in[a.t.w.Zone(a.t.w.Node(m.Peer))] = true
+		}
+	}
+	delete(in, "")
+	return len(in)
+}
+
+// like says which peers are in the same zone as a node.
+func (a *Agent) like(n Node) func(shoal.PeerID) bool {
+	zone := a.t.w.Zone(n)
+	return func(p shoal.PeerID) bool { return zone != "" && a.t.w.Zone(a.t.w.Node(p)) == zone }
 }
 
 func (a *Agent) attract(p *Pull) {
@@ -249,7 +273,7 @@ func (a *Agent) follow(m *member, p *Pull, to Node, end, handed time.Duration) {
 		c, g := m.stored.Mark.Conf, m.g
 		step := keepers.Step{}
 		if !c.Joint() {
-			step = keepers.Swap(c, w.Peer(to), m.self, a.gone(), func(shoal.PeerID) bool { return false })
+			step = keepers.Swap(c, w.Peer(to), m.self, a.gone(), a.like(to))
 		}
 		switch {
 		case step.Learn:

@@ -28,6 +28,7 @@ type agents struct {
 	troupe *actors.Troupe
 	first  []uint32 // by family: its first agent
 	topics uint32   // the first one that is a durable topic
+	zones  int      // that classes are labelled with
 	disks  map[node]disk
 	places map[uint64]*belief // by caller and agent
 	names  map[uint64]bool    // by caller and agent: whether its key is known
@@ -67,6 +68,14 @@ func (c *city) buildAgents() error {
 	}
 	k.troupe = actors.New(k)
 	c.agents = k
+	var zones []string
+	for i := range c.s.Classes {
+		if z := c.s.Classes[i].Labels["zone"]; z != "" && c.s.Classes[i].Count > 0 {
+			zones = append(zones, z)
+		}
+	}
+	slices.Sort(zones)
+	k.zones = len(slices.Compact(zones))
 	for _, f := range c.s.Agents {
 		k.first = append(k.first, k.topics)
 		k.topics += uint32(max(f.Count, 1))
@@ -93,12 +102,19 @@ func (c *city) buildAgents() error {
 	return nil
 }
 
-// keepers are those that an agent is born with: drawn by its name.
+// keepers are those that an agent is born with: drawn by its name, in zones of their own as far as there are.
 func (k *agents) keepers(id uint32, n int) (list []node) {
-	for i := uint64(0); len(list) < min(n, k.c.len()); i++ {
+	n = min(n, k.c.len())
+	const most = 1 << 10 // draws until rare zones are given up
+	var taken []string
+	for i := uint64(0); len(list) < n; i++ {
 		x := node(k.c.hashed("keeper", uint64(id), i) % uint64(k.c.len()))
-		if !slices.Contains(list, x) {
-			list = append(list, x)
+		zone := k.Zone(x)
+		if slices.Contains(list, x) || len(taken) < k.zones && i < most && slices.Contains(taken, zone) {
+			continue
+		}
+		if list = append(list, x); zone != "" && !slices.Contains(taken, zone) {
+			taken = append(taken, zone)
 		}
 	}
 	return list

@@ -128,6 +128,9 @@ func (k *agents) Rate(from, to node) float64 {
 	return min(orBoundless(float64(k.c.of(from).Up)), orBoundless(float64(k.c.of(to).Down)))
 }
 
+// Zone is what a node's label says.
+func (k *agents) Zone(n node) string { return k.c.of(n).Labels["zone"] }
+
 // Peer is a node's name.
 func (k *agents) Peer(n node) shoal.PeerID { return peerID(n) }
 
