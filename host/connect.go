@@ -179,11 +179,11 @@ const (
 	nextDelayWAN = 250 * time.Millisecond
 	quicDelay    = 300 * time.Millisecond // for TCP and TLS to be done on a local network
 	quicDelayWAN = time.Second
-	relayDelay   = 1500 * time.Millisecond
+	relayDelay   = 300 * time.Millisecond // three round trips of 100 ms; holders of data are waited for for 700
 )
 
-// rank says in which order a peer's addresses are dialed: TCP, the likely first, then QUIC, then
-// relays. libp2p's own ranking has QUIC first, which moves bulk data at a third of TCP's rate.
+// rank says in which order a peer's addresses are dialed: TCP, the likely first, then QUIC. Relays come soon after the first: who
+// announces them cannot be reached otherwise, as a rule, and calls back if it was. libp2p's own ranking has QUIC first, which moves bulk data at a third of TCP's rate.
 func rank(addrs []ma.Multiaddr) []network.AddrDelay {
 	type ranked struct {
 		class int

@@ -92,7 +92,7 @@ func (m *making) birth(id uint32) {
 		}
 	}
 	if id != directoryID {
-		m.call(by, k.keepersOf(directoryID)[0])
+		m.call(by, slices.MinFunc(k.keepersOf(directoryID), byName))
 	}
 }
 
@@ -100,9 +100,9 @@ func (m *making) birth(id uint32) {
 func (m *making) air(family int, id uint32) {
 	k := m.c.agents
 	m.birth(k.topics + id)
-	leader := k.keepersOf(k.topics + id)[0]
+	leader := slices.MinFunc(k.keepersOf(k.topics+id), byName)
 	for _, n := range m.c.topics.topic(family, id).subs {
-		m.call(n, k.keepersOf(directoryID)[0])
+		m.call(n, slices.MinFunc(k.keepersOf(directoryID), byName))
 		m.call(n, leader)
 	}
 }

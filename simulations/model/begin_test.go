@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestSmallClustersAreAcquainted(t *testing.T) {
 			}
 		}
 	}
-	leader := c.agents.keepersOf(c.agents.topics)[0]
+	leader := slices.MinFunc(c.agents.keepersOf(c.agents.topics), byName)
 	for _, n := range c.topics.topic(0, 0).subs {
 		if !open(n, leader) {
 			t.Error("a subscriber is not connected to the topic's agent")

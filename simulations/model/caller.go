@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -35,12 +36,14 @@ func (k *agents) belief(from node, id uint32) *belief {
 	return p
 }
 
+func byName(x, y node) int { return cmp.Compare(peerID(x), peerID(y)) }
+
 // knows has a node have called an agent before the begin: it knows the name's key, and who keeps the agent.
 func (k *agents) knows(from node, id uint32) {
 	k.names[uint64(from)<<32|uint64(id)] = true
 	p := k.belief(from, id)
 	p.keepers = k.keepersOf(id)
-	p.leader, p.led = p.keepers[0], true
+	p.leader, p.led = slices.MinFunc(p.keepers, byName), true
 }
 
 // call is one on its way.
@@ -243,6 +246,7 @@ func (k *agents) locate(from node, a *actors.Agent, vain bool) (found []node, to
 	if slices.Contains(keepers, from) {
 		return keepers, 0
 	}
+	slices.SortFunc(keepers, byName) // so all ask the same one first, which wakes it
 	best := time.Duration(-1)
 	asked, same := 0, 0
 	for _, n := range c.acquainted(from) {
