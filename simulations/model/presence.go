@@ -13,7 +13,10 @@ import (
 // Who takes part in a fast topic tells the topic's agent, and tells it again before its lease ends: pubsub/cast/line.go. Each time is a turn, and
 // the answer is what the topic is.
 
-const castIdle = 5 * time.Minute // who has not published for so long takes part no more
+const (
+	castIdle  = 5 * time.Minute // who has not published for so long takes part no more
+	shownPubs = 1000            // pubsub/topic: publishers in a view
+)
 
 // Bytes of what is said: a presence, and what a topic is, with nobody in it.
 var (
@@ -74,5 +77,5 @@ func (t *topics) renew(x *topic, id uint32, n node, publishes bool) {
 
 // view is the bytes of what a topic is.
 func (x *topic) view() int {
-	return viewBytes + presenceBytes*(min(len(x.subs), pubtopic.Shown)+len(x.pubs))
+	return viewBytes + presenceBytes*(min(len(x.subs), pubtopic.Shown)+min(len(x.pubs), shownPubs))
 }

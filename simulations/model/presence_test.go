@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestPresence(t *testing.T) {
 	}
 	var from node
 	for from = 0; ; from++ { // somebody who is no keeper and no subscriber
-		if !has(x.subs, from) && !has(agent.Keepers(), from) {
+		if !slices.Contains(x.subs, from) && !slices.Contains(agent.Keepers(), from) {
 			break
 		}
 	}
@@ -60,13 +61,4 @@ func TestPresence(t *testing.T) {
 	if n := count(15*time.Minute, 16*time.Minute); n != 4*2 || len(x.pubs) != 0 {
 		t.Errorf("long after it published last: told %d times in a minute, %d publish", n, len(x.pubs))
 	}
-}
-
-func has(list []node, n node) bool {
-	for _, x := range list {
-		if x == n {
-			return true
-		}
-	}
-	return false
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal/simulations/event"
+	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
 
@@ -54,5 +55,59 @@ func TestRelays(t *testing.T) {
 	c.loop.Run(event.At(10*time.Minute), 1<<40)
 	if n := *c.links.circuits - was; n < 1<<20 {
 		t.Errorf("a transfer of a MiB: %d bytes by a relay", n)
+	}
+}
+
+// TestHoldersAreNamed: who has what is sought names all its holders, beside the closest peers.
+func TestHoldersAreNamed(t *testing.T) {
+	c, err := newCity(plain(60, nil), 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, key := c.dht, c.hashed("agent", 7)
+	took := func(sharers int) uint64 {
+		was := *d.bytes
+		if _, _, ok := d.records.find(3, key, sharers); !ok {
+			t.Fatal("it is not found")
+		}
+		return *d.bytes - was
+	}
+	took(1) // connections are made
+	one, eleven := took(1), took(11)
+	if each := uint64(10 * d.sizePeer); eleven <= one || (eleven-one)%each != 0 || (eleven-one)/each > 2*kad.K {
+		t.Errorf("a search takes %d bytes with one holder, %d with eleven", one, eleven)
+	}
+}
+
+// TestKeepersAreApart: an agent's keepers are in zones of their own, as long as there are zones.
+func TestKeepersAreApart(t *testing.T) {
+	s := plain(0, func(s *scenario.Scenario) {
+		s.Classes = nil
+		for _, zone := range []string{"a", "b", "c"} {
+			k := class(zone, 20)
+			k.Labels = map[string]string{"zone": zone}
+			s.Classes = append(s.Classes, k)
+		}
+		s.Classes[0].Count = 60 // most draws
+	})
+	c, err := newCity(s, 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint32(50) {
+		zones := map[string]bool{}
+		for _, n := range c.agents.keepers(id, 5) {
+			zones[c.agents.Zone(n)] = true
+		}
+		if len(zones) != 3 {
+			t.Errorf("the keepers of agent %d are in zones %v", id, zones)
+		}
+		clear(zones)
+		for _, n := range c.agents.keepers(id, 3) {
+			zones[c.agents.Zone(n)] = true
+		}
+		if len(zones) != 3 {
+			t.Errorf("three keepers of agent %d are in zones %v", id, zones)
+		}
 	}
 }
