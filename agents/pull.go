@@ -208,7 +208,8 @@ func (x *actor) appraise(to shoal.PeerID) float64 {
 			return 0
 		}
 	}
-	if spread(x.mark.Conf, zones, 0, "") > spread(x.mark.Conf, zones, keepers.Leaves(x.mark.Conf, x.self, x.gonePeers(f), x.a.like(to)), to) {
+	zone := func(p shoal.PeerID) string { return zones[p] }
+	if c := x.mark.Conf; keepers.Spread(c, zone, 0, "") > keepers.Spread(c, zone, keepers.Leaves(c, x.self, x.gonePeers(f), x.a.like(to)), zone(to)) {
 		return 0
 	}
 	var bytes uint64
@@ -217,18 +218,6 @@ func (x *actor) appraise(to shoal.PeerID) float64 {
 	}
 	_, rate := x.a.link(to)
 	return costLead + costLearn + float64(bytes)/rate
-}
-
-// spread counts the zones that the voters of a configuration are in, without one of them and with another peer.
-func spread(c group.Conf, zones map[shoal.PeerID]string, without uint64, with shoal.PeerID) int {
-	in := map[string]bool{zones[with]: true}
-	for _, m := range c.Members {
-		if m.Role != group.Learner && m.ID != without {
-			in[zones[m.Peer]] = true
-		}
-	}
-	delete(in, "")
-	return len(in)
 }
 
 // like says which peers are in the same zone as one, so that of them one should make room for it.

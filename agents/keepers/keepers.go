@@ -97,6 +97,18 @@ func Leaves(c group.Conf, leader uint64, gone, like func(shoal.PeerID) bool) (ou
 	return out
 }
 
+// Spread counts the zones that the voters of a configuration are in, without one of them (0: with all) and with another zone; "" is none.
+func Spread(c group.Conf, zone func(shoal.PeerID) string, without uint64, with string) int {
+	in := map[string]bool{with: true}
+	for _, m := range c.Members {
+		if m.Role != group.Learner && m.ID != without {
+			in[zone(m.Peer)] = true
+		}
+	}
+	delete(in, "")
+	return len(in)
+}
+
 // Swap says how an agent led by a member comes to live on a peer; gone and like are those of Leaves.
 func Swap(c group.Conf, to shoal.PeerID, leader uint64, gone, like func(shoal.PeerID) bool) (s Step) {
 	var target *group.Member

@@ -130,3 +130,26 @@ func TestAnew(t *testing.T) {
 		t.Errorf("it looks in the rounds %v, not %v", at, want)
 	}
 }
+
+// TestSpread: learners and peers without a zone do not count; one zone counts once.
+func TestSpread(t *testing.T) {
+	zones := map[shoal.PeerID]string{"a": "x", "b": "y", "c": "y", "d": "z"}
+	zone := func(p shoal.PeerID) string { return zones[p] }
+	var c group.Conf
+	for i, p := range []shoal.PeerID{"a", "b", "c", "nowhere", "d"} {
+		m := group.Member{ID: uint64(i + 1), Keeper: group.Keeper{Peer: p}}
+		if p == "d" {
+			m.Role = group.Learner
+		}
+		c.Members = append(c.Members, m)
+	}
+	for _, x := range []struct {
+		without uint64
+		with    string
+		want    int
+	}{{0, "", 2}, {0, "z", 3}, {0, "x", 2}, {1, "", 1}, {2, "", 2}, {1, "z", 2}} {
+		if n := Spread(c, zone, x.without, x.with); n != x.want {
+			t.Errorf("without %d, with %q: %d zones, want %d", x.without, x.with, n, x.want)
+		}
+	}
+}

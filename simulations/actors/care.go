@@ -209,24 +209,12 @@ func (a *Agent) price(at, to Node) float64 {
 		return costLead
 	}
 	if m := a.leader(); m != nil {
-		c := m.stored.Mark.Conf
-		if a.spread(c, 0, "") > a.spread(c, keepers.Leaves(c, m.self, a.gone(), a.like(to)), a.t.w.Zone(to)) {
+		c, zone := m.stored.Mark.Conf, func(p shoal.PeerID) string { return a.t.w.Zone(a.t.w.Node(p)) }
+		if keepers.Spread(c, zone, 0, "") > keepers.Spread(c, zone, keepers.Leaves(c, m.self, a.gone(), a.like(to)), a.t.w.Zone(to)) {
 			return 0
 		}
 	}
 	return costLead + costLearn + float64(a.Bytes)/a.t.w.Rate(at, to)
-}
-
-// spread counts the zones that the voters of a configuration are in, without one of them and with another zone.
-func (a *Agent) spread(c group.Conf, without uint64, with string) int {
-	in := map[string]bool{with: true}
-	for _, m := range c.Members {
-		if m.Role != group.Learner && m.ID != without {
-			in[a.t.w.Zone(a.t.w.Node(m.Peer))] = true
-		}
-	}
-	delete(in, "")
-	return len(in)
 }
 
 // like says which peers are in the same zone as a node.
