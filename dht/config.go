@@ -19,7 +19,7 @@ type Config struct {
 	// Bootstrap returns addresses, ending in /p2p/PEER, to try while the routing table is empty.
 	Bootstrap func() []string
 
-	Step     time.Duration // for one peer to answer, longer for a peer known to be far; default 400 ms
+	Step     time.Duration // for one peer to answer, longer where peers are far (dht/patience); default 400 ms
 	Memory   time.Duration // how long a silent peer is passed over at first, doubling; default 2 s
 	Announce time.Duration // interval of announcing again; default 10 h
 	Validity time.Duration // of an announcement; default 24 h, at least twice Announce

@@ -14,7 +14,7 @@
 // Keeping. What grows with the number of keys, announcements heard and made, lies in Config.Table and not in memory. It
 // is never synced, and thrown away at the next start (see hints).
 //
-// Looking up. No step waits for a dead peer: each is given Config.Step, a peer that did not answer in
-// time is passed over for a while (see reach), and dialing goes on behind the lookup's back. Records
+// Looking up. No step waits for a dead peer: each is given Config.Step, or what dials were seen to take (dht/patience), a peer that
+// did not answer in time is passed over for a while (see reach), and dialing goes on behind the lookup's back. Records
 // about peers, signed by them, lie under /shoal-peer/<peer ID> (see dht/record).
 package dht

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/shoal-fabric/shoal"
+	"github.com/shoal-fabric/shoal/dht/patience"
 )
 
 // Bounds of dialing and of passing over.
@@ -32,6 +33,7 @@ type reach struct {
 	closed bool
 	dials  map[peer.ID]*dial
 	silent map[peer.ID]*silence
+	far    patience.Strangers
 }
 
 type dial struct {
@@ -64,12 +66,22 @@ func patiently(ctx context.Context) context.Context {
 
 func isPatient(ctx context.Context) bool { return ctx.Value(patientKey{}) != nil }
 
-// patience is the time p is given to answer: more if it is known to be far away.
+// patience is the time p is given to answer.
 func (r *reach) patience(ctx context.Context, p peer.ID) time.Duration {
+	if rtt := r.host.Peerstore().LatencyEWMA(p); rtt > 0 && !isPatient(ctx) {
+		return patience.Known(r.step, rtt)
+	}
+	return r.dialing(ctx)
+}
+
+// dialing is the time a peer is given to be connected.
+func (r *reach) dialing(ctx context.Context) time.Duration {
 	if isPatient(ctx) {
 		return 8 * r.step
 	}
-	return min(max(r.step, 4*r.host.Peerstore().LatencyEWMA(p)), 2*r.step)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.far.Wait(r.step)
 }
 
 // check returns an error while p is passed over.
@@ -122,7 +134,7 @@ func (r *reach) connect(ctx context.Context, p peer.ID) error {
 		return err
 	}
 	d := r.dial(p)
-	timer := time.NewTimer(time.Until(d.begun.Add(r.patience(ctx, p))))
+	timer := time.NewTimer(time.Until(d.begun.Add(r.dialing(ctx))))
 	defer timer.Stop()
 	select {
 	case <-d.done:
@@ -161,6 +173,9 @@ func (r *reach) dial(p peer.ID) *dial {
 			r.failed(p, d.err)
 		}
 		r.mu.Lock()
+		if d.err == nil {
+			r.far.Took(time.Since(d.begun))
+		}
 		delete(r.dials, p)
 		r.mu.Unlock()
 		close(d.done)

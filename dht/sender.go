@@ -171,10 +171,18 @@ func (s *sender) exchange(ctx context.Context, p peer.ID, do func(l *line) error
 	if err := s.reach.check(p); err != nil && !isPatient(ctx) {
 		return err
 	}
+	stranger := shoal.E(shoal.Refused, "", "not known as a member", "")
+	if !s.gate.maybe(p) {
+		return shoal.Wrap(shoal.Unavailable, "ask "+p.ShortString(), stranger)
+	}
+	// The dial has a time of its own, and goes on after it. kad-dht dials whom it looks up, but not whom it asks or tells at the end.
+	if err := s.reach.connect(ctx, p); err != nil {
+		return shoal.Wrap(shoal.Unavailable, "ask "+p.ShortString(), err)
+	}
 	step, cancel := context.WithTimeout(ctx, s.reach.patience(ctx, p))
 	defer cancel()
-	begun, err := time.Now(), error(shoal.E(shoal.Refused, "", "not known as a member", ""))
-	if s.gate.maybe(p) && s.gate.admits(step, p) {
+	begun, err := time.Now(), error(stranger)
+	if s.gate.admits(step, p) {
 		err = s.try(step, p, do)
 	}
 	switch {

@@ -20,6 +20,7 @@ type Links struct {
 	grace, pause time.Duration
 	born         [][]uint32 // as rows: when each was noted, in milliseconds
 	looked       []uint32   // by node: when it was last looked at what to close, in milliseconds
+	met          acquaintances
 
 	// Worth says what a connection of a to b is worth to a, among those past the grace; nil: all are alike.
 	Worth func(a, b uint32) Worth
@@ -117,6 +118,7 @@ func (l *Links) Open(a, b uint32) bool {
 // Dial notes a connection from a to b.
 func (l *Links) Dial(a, b uint32) {
 	l.Opened++
+	l.meet(a, b)
 	l.note(a, b)
 	if l.both {
 		l.note(b, a)

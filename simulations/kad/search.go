@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"slices"
 	"time"
+
+	"github.com/shoal-fabric/shoal/dht/patience"
 )
 
 // Net is what a lookup needs to know of the network.
@@ -30,8 +32,9 @@ type Searcher struct {
 	Alpha, Beta int
 
 	silent silences
-	peers  []peer   // heard of, nearest first
-	wait   []flight // asked, in the order in which they were
+	far    []patience.Strangers // by place
+	peers  []peer               // heard of, nearest first
+	wait   []flight             // asked, in the order in which they were
 	buf    []uint32
 	near   []ranked
 	now    time.Duration // when the lookup began
@@ -81,7 +84,9 @@ type flight struct {
 	place   uint32
 	depth   uint8
 	ok      bool          // it will be answered
+	met     bool          // they knew each other's credentials before the connection
 	sent    bool          // the request itself was, or will be, sent at linked
+	dial    time.Duration // how long a dial takes that succeeds; 0: there is none
 	begun   time.Duration // all of these since the lookup began
 	linked  time.Duration // when the dial is through, or has failed
 	answer  time.Duration // when the answer is there, or it is given up
@@ -203,9 +208,28 @@ func (s *Searcher) done() bool {
 	return true
 }
 
+// stranger is what the node at a place learnt of dials.
+func (s *Searcher) stranger(place uint32) *patience.Strangers {
+	if s.far == nil {
+		s.far = make([]patience.Strangers, s.Space.Len())
+	}
+	return &s.far[place]
+}
+
+// Unlearn has all nodes forget how long dials took.
+func (s *Searcher) Unlearn() { clear(s.far) }
+
+// dialled has the asker learn of a dial, if one was made.
+func (s *Searcher) dialled(f *flight) {
+	if f.dial > 0 {
+		s.stranger(s.from).Took(f.dial)
+	}
+}
+
 // land takes an answer in, or that there will be none.
 func (s *Searcher) land(f *flight) {
 	state := unreachable
+	s.dialled(f)
 	if f.ok {
 		state = queried
 		s.answered(f)
@@ -250,12 +274,15 @@ func (s *Searcher) send(place uint32, dist uint64, depth uint8, at time.Duration
 		s.r.Silent++
 		return f
 	}
-	patience := time.Duration(Step)
 	if !open {
+		f.met = s.Links.Met(s.from, place)
 		way, ok := s.Net.Trips(s.from, place, s.Handshake+1) // the last: identify
 		f.linked += way
-		if !ok || way > patience {
-			if f.answer = at + patience; ok && way <= dialTime {
+		if ok && way <= dialTime {
+			f.dial = way
+		}
+		if wait := s.stranger(s.from).Wait(Step); f.dial == 0 || way > wait {
+			if f.answer = at + wait; f.dial > 0 {
 				s.Links.Dial(s.from, place) // it goes on, and is there for a later step
 			} else {
 				s.silent.failed(s.from, place, s.Space.Len(), s.now+f.answer)
@@ -273,17 +300,17 @@ func (s *Searcher) send(place uint32, dist uint64, depth uint8, at time.Duration
 // ask completes a flight by the request on a connection.
 func (s *Searcher) ask(f flight, open bool) flight {
 	n := 1
-	if !open {
+	if !open && !f.met {
 		n += s.Greet
 	}
 	way, ok := s.Net.Trips(s.from, f.place, n)
-	patience := min(max(Step, 4*way/time.Duration(n)), 2*Step) // more if it is known to be far
+	wait := patience.Known(Step, way/time.Duration(n))
 	if !open {
-		patience = Step
+		wait = s.stranger(s.from).Wait(Step)
 	}
 	f.sent = true
-	if !ok || way > patience {
-		f.answer = f.linked + patience
+	if !ok || way > wait {
+		f.answer = f.linked + wait
 		s.silent.failed(s.from, f.place, s.Space.Len(), s.now+f.answer)
 		s.r.Silent++
 		return f
@@ -329,6 +356,7 @@ func (s *Searcher) followUp(at time.Duration) time.Duration {
 			continue
 		}
 		f := s.again(p, at)
+		s.dialled(&f)
 		if f.sent {
 			s.r.Asked++
 		}

@@ -108,6 +108,7 @@ func (c *city) buildDHT() error {
 		for p := range uint32(n) {
 			d.s.Find(p, d.space.ID(p), 0, nil)
 		}
+		d.s.Unlearn() // in a world those connections are there without a dial
 	}
 	d.records.init(d)
 	d.lookupTime, d.lookupHops = c.tell.of("lookup_ms"), c.tell.of("lookup_hops")
