@@ -25,7 +25,7 @@ type dht struct {
 	seen   int        // of soon: what is read has to go somewhere
 
 	back    int      // nodes that came up, and whose tables are to be filled
-	filling []uint32 // the first of them
+	filling []uint32 // of them, mostUpkeep at most
 	grown   *kad.Growing
 	held    map[uint64]bool       // connections with a stream that stays, by their ends; nil: nobody hangs up
 	lost    absent.Memory[uint64] // by who looked and for whom
@@ -131,9 +131,12 @@ func (d *dht) went(place uint32, up bool) {
 	d.space.Set(place, up, d.c.now())
 	if up {
 		d.mesh(place)
-		if d.back++; len(d.filling) < mostUpkeep {
+		if len(d.filling) < mostUpkeep {
 			d.filling = append(d.filling, place)
+		} else {
+			d.filling[d.back%mostUpkeep] = place // of many the last, who are not gone again
 		}
+		d.back++
 	} else {
 		d.links.Down(place)
 	}

@@ -14,7 +14,8 @@ const (
 	fillEvery   = 10 * time.Second // those that came up in it fill their tables together
 	mostUpkeep  = 128              // nodes whose turn it is are simulated, each
 	someUpkeep  = 8                // if there are more, so many are drawn; the others cost as much on average
-	someFills   = 1                // of those that fill their tables: an hour has 360, and theirs differ by a fifth
+	someFills   = 1                // of those that fill their tables, if there are more,
+	someEvery   = 2                // and only every other time: an hour has 180, and theirs differ by a fifth, so their mean by 1.5 %
 	growths     = 4                // times that a table is refreshed as it grows, until it has K peers (dht/table.go); its buckets once
 	maxRefresh  = 15               // kbucket's maxCplForRefresh
 	// What kad-dht's sweeping provider looks up as it starts: one lookup to see whether it is online, four to guess how many peers there are, three
@@ -62,7 +63,11 @@ func (d *dht) upkeep() {
 		})
 		d.c.loop.Note(cost)
 	})
+	fills := 0
 	d.c.every(fillEvery, func() {
+		if fills++; d.back > mostUpkeep && fills%someEvery > 0 {
+			return
+		}
 		back, list := d.back, d.filling
 		d.back, d.filling = 0, nil
 		cost := d.some(back, someFills, func(i int, _ bool) uint64 {
