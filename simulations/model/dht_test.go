@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-fabric/shoal/dht/patience"
 	"github.com/shoal-fabric/shoal/scheduler/cost"
 	"github.com/shoal-fabric/shoal/simulations/event"
-	"github.com/shoal-fabric/shoal/dht/patience"
 	"github.com/shoal-fabric/shoal/simulations/kad"
 	"github.com/shoal-fabric/shoal/simulations/report"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
