@@ -161,7 +161,7 @@ func (w *world) lookup(ctx context.Context, n *node.Node, dice *rand.Rand, lost 
 	at := sha256.Sum256([]byte(key))
 	var best *machine
 	for _, m := range w.machines {
-		if o := m.live.Load(); o != nil && o != n && (best == nil || nearer(at, m.place, best.place)) {
+		if o := m.live.Load(); o != nil && o != n && !m.class.NAT && (best == nil || nearer(at, m.place, best.place)) {
 			best = m
 		}
 	}
