@@ -197,25 +197,53 @@ func (k *agents) reads(family int) int {
 	return slices.IndexFunc(k.c.s.Data, func(d scenario.Dataset) bool { return d.Name == f.Reads })
 }
 
-// read brings a part of an agent's dataset to where it lives, or counts that it is there: each agent has one dataset.
+// read brings a part of an agent's dataset to where it lives, or counts that it is there: each agent has one dataset. What travels is
+// leaves, one after the other: of those that the part touches, all.
 func (k *agents) read(a *actors.Agent, at node, family int, bytes uint64, done func()) {
-	c, d := k.c, k.c.data
-	r := scenario.Dice(c.seed, "dataset of agent "+strconv.Itoa(int(a.ID)))
-	part := d.part(family, d.c.s.Data[family].Pick(r), k.dice.IntN(1<<20))
-	// What travels is leaves: of those that the part touches, all.
-	leaf := min(uint64(leafBytes), d.bytes(part))
-	touched := uint64(1)
-	if k.dice.Float64() < float64(min(bytes, leaf))/float64(leaf) {
-		touched++
+	d := k.c.data
+	s := d.of(d.part(family, k.dataset(a.ID, family), 0))
+	of := &k.c.s.Data[family]
+	leaf := min(max(uint64(of.Partition), 1<<12), leafBytes) // as package world puts them
+	bytes = min(bytes, s.size)
+	offset := k.dice.Uint64N(max(s.size-bytes, 1))
+	next, last := offset/leaf, (offset+max(bytes, 1)-1)/leaf
+	var step func()
+	step = func() {
+		if next > last || s.size == 0 {
+			done()
+			return
+		}
+		begin := next * leaf
+		next++
+		part, left := s.first, begin
+		for left >= d.bytes(part) {
+			left -= d.bytes(part)
+			part++
+		}
+		k.leaf(a, at, s, part, min(leaf, d.bytes(part)-left), step)
 	}
-	bytes = min(touched*leaf, d.bytes(part))
-	if d.kept(at, part) || slices.Contains(d.extra[part], at) {
+	step()
+}
+
+// dataset is which of a family an agent reads; the same as in a world.
+func (k *agents) dataset(agent uint32, family int) int {
+	for f := range k.c.s.Agents {
+		if i := agent - k.first[f]; agent >= k.first[f] && int(i) < k.c.s.Agents[f].Count {
+			return k.c.s.Data[family].Pick(scenario.Dice(k.c.seed, fmt.Sprintf("agent %s-%d", k.c.s.Agents[f].Name, i)))
+		}
+	}
+	return 0
+}
+
+// leaf brings one leaf of a partition.
+func (k *agents) leaf(a *actors.Agent, at node, set *set, part uint32, bytes uint64, done func()) {
+	c, d := k.c, k.c.data
+	if d.here(at, part) {
 		a.Paid(at, at, bytes, 0)
 		done()
 		return
 	}
 	var wait time.Duration
-	set := d.of(part)
 	key := pair(at, set.first)
 	if w := k.where[key]; w == nil || c.loop.Now() >= w.until {
 		_, wait = d.locate(at, part)
