@@ -174,7 +174,7 @@ func (r *reach) dial(p peer.ID) *dial {
 		}
 		r.mu.Lock()
 		if d.err == nil {
-			r.far.Took(time.Since(d.begun))
+			r.far.Took(time.Since(d.begun), r.step)
 		}
 		delete(r.dials, p)
 		r.mu.Unlock()

@@ -15,9 +15,13 @@ type Strangers struct {
 	mean, off int32 // microseconds; off: how far dials are from the mean, on average
 }
 
-// Took notes a dial that succeeded.
-func (s *Strangers) Took(d time.Duration) {
-	us := int32(min(d, time.Minute).Microseconds())
+// Took notes a dial that succeeded. One that took longer than anybody is waited for tells of a machine that was down and came up
+// meanwhile, or of packets that were lost, not of distances; it is left out.
+func (s *Strangers) Took(d, step time.Duration) {
+	if d > Most*step {
+		return
+	}
+	us := int32(d.Microseconds())
 	if s.mean == 0 {
 		s.mean, s.off = max(us, 1), us/2
 		return

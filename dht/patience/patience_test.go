@@ -12,7 +12,7 @@ const step = 400 * time.Millisecond
 func among(least, most time.Duration) (s Strangers) {
 	dice := rand.New(rand.NewPCG(1, 1))
 	for range 200 {
-		s.Took(least + time.Duration(dice.Int64N(int64(most-least)+1)))
+		s.Took(least+time.Duration(dice.Int64N(int64(most-least)+1)), step)
 	}
 	return s
 }
@@ -28,7 +28,8 @@ func TestPatience(t *testing.T) {
 		{20 * time.Millisecond, 120 * time.Millisecond, step, step},
 		{100 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond, Most * step},
 		{800 * time.Millisecond, 800 * time.Millisecond, 800 * time.Millisecond, 900 * time.Millisecond},
-		{5 * time.Second, 9 * time.Second, Most * step, Most * step},
+		{5 * time.Second, 9 * time.Second, step, step}, // nobody waits for these
+		{0, Most * step, 1200 * time.Millisecond, Most * step},
 	} {
 		s := among(c.least, c.most)
 		if w := s.Wait(step); w < c.from || w > c.to {
@@ -44,16 +45,21 @@ func TestPatienceMoves(t *testing.T) {
 		if i > 4 {
 			t.Fatalf("after %d slow dials it waits %v", i, s.Wait(step))
 		}
-		s.Took(900 * time.Millisecond)
+		s.Took(900*time.Millisecond, step)
 	}
 	for i := 1; s.Wait(step) > step; i++ {
 		if i > 30 {
 			t.Fatalf("after %d fast dials it waits %v", i, s.Wait(step))
 		}
-		s.Took(3 * time.Millisecond)
+		s.Took(3*time.Millisecond, step)
 	}
-	s = among(time.Hour, 24*time.Hour) // no overflow
-	if w := s.Wait(step); w != Most*step {
+}
+
+// TestLateDial: a machine that comes up while it is dialled does not make all others be waited for.
+func TestLateDial(t *testing.T) {
+	s := among(20*time.Millisecond, 90*time.Millisecond)
+	s.Took(5*time.Second, step)
+	if w := s.Wait(step); w != step {
 		t.Errorf("it waits %v", w)
 	}
 }

@@ -222,7 +222,7 @@ func (s *Searcher) Unlearn() { clear(s.far) }
 // dialled has the asker learn of a dial, if one was made.
 func (s *Searcher) dialled(f *flight) {
 	if f.dial > 0 {
-		s.stranger(s.from).Took(f.dial)
+		s.stranger(s.from).Took(f.dial, Step)
 	}
 }
 
