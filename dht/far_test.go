@@ -23,7 +23,8 @@ import (
 )
 
 // TestOtherContinent: a node whose peers are 340 ms away, so that a dial takes three steps, finds the closest to a key although it has
-// connections to none of them, once it has learnt how long dials take. Those who were asked at the end are told too.
+// connections to none of them, once it has learnt how long dials take. So are those asked whom kad-dht asks at
+// the end, without dialling them before.
 func TestOtherContinent(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		const n = 16

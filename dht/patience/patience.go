@@ -34,7 +34,7 @@ func (s *Strangers) Took(d, step time.Duration) {
 // Wait is how long to wait for a peer of which it is not known how far it is, to be connected or to answer first: a step, and longer
 // if dials were seen to take longer.
 func (s *Strangers) Wait(step time.Duration) time.Duration {
-	return min(max(step, time.Duration(s.mean+4*s.off)*time.Microsecond), Most*step)
+	return min(max(step, (time.Duration(s.mean)+4*time.Duration(s.off))*time.Microsecond), Most*step)
 }
 
 // Known is how long to wait for the answer of a peer that is rtt away on average.

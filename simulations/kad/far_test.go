@@ -90,3 +90,20 @@ func TestMetBefore(t *testing.T) {
 		t.Errorf("one of them has forgotten: %v", got)
 	}
 }
+
+// TestMostMet: of the pairs that met no more are remembered than there is room for, and the last is.
+func TestMostMet(t *testing.T) {
+	const n = 1500
+	l := NewLinks(n, 4, 6, false)
+	l.Keep(time.Second, time.Second, func() time.Duration { return 0 })
+	for a := range uint32(n) {
+		for b := range a {
+			if l.meet(a, b); len(l.met) > mostMet {
+				t.Fatalf("%d pairs are remembered", len(l.met))
+			}
+		}
+	}
+	if n*(n-1)/2 <= mostMet || !l.Met(n-2, n-1) || l.Met(0, 1) {
+		t.Errorf("%d pairs met, %d are remembered", n*(n-1)/2, len(l.met))
+	}
+}

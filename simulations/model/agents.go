@@ -169,7 +169,8 @@ func (k *agents) ask(load int, q scenario.Request) {
 	id, begun := k.first[f]+uint32(q.Item), k.c.loop.Now()
 	x := &actors.Question{Read: l.Ask == scenario.Read, Payload: make([]byte, l.Bytes)}
 	if rd := k.reads(f); rd >= 0 {
-		x.Fetch = func(a *actors.Agent, at node, done func()) { k.read(a, at, rd, uint64(k.c.s.Agents[f].Read), done) }
+		set := k.c.data.of(k.c.data.part(rd, k.c.s.ReadBy(k.c.seed, f, q.Item, rd), 0))
+		x.Fetch = func(a *actors.Agent, at node, done func()) { k.read(a, at, set, uint64(k.c.s.Agents[f].Read), done) }
 	}
 	replied := func(uint64) {}
 	if k.c.o.called != nil {
@@ -199,40 +200,23 @@ func (k *agents) reads(family int) int {
 
 // read brings a part of an agent's dataset to where it lives, or counts that it is there: each agent has one dataset. What travels is
 // leaves, one after the other: of those that the part touches, all.
-func (k *agents) read(a *actors.Agent, at node, family int, bytes uint64, done func()) {
+func (k *agents) read(a *actors.Agent, at node, s *set, bytes uint64, done func()) {
 	d := k.c.data
-	s := d.of(d.part(family, k.dataset(a.ID, family), 0))
-	of := &k.c.s.Data[family]
-	leaf := min(max(uint64(of.Partition), 1<<12), leafBytes) // as package world puts them
+	leaf, whole := k.c.s.Data[s.family].LeafBytes(), d.bytes(s.first)
 	bytes = min(bytes, s.size)
 	offset := k.dice.Uint64N(max(s.size-bytes, 1))
 	next, last := offset/leaf, (offset+max(bytes, 1)-1)/leaf
 	var step func()
 	step = func() {
-		if next > last || s.size == 0 {
+		if next > last {
 			done()
 			return
 		}
-		begin := next * leaf
+		part, begin := s.first+uint32(next*leaf/whole), next*leaf%whole
 		next++
-		part, left := s.first, begin
-		for left >= d.bytes(part) {
-			left -= d.bytes(part)
-			part++
-		}
-		k.leaf(a, at, s, part, min(leaf, d.bytes(part)-left), step)
+		k.leaf(a, at, s, part, min(leaf, d.bytes(part)-begin), step)
 	}
 	step()
-}
-
-// dataset is which of a family an agent reads; the same as in a world.
-func (k *agents) dataset(agent uint32, family int) int {
-	for f := range k.c.s.Agents {
-		if i := agent - k.first[f]; agent >= k.first[f] && int(i) < k.c.s.Agents[f].Count {
-			return k.c.s.Data[family].Pick(scenario.Dice(k.c.seed, fmt.Sprintf("agent %s-%d", k.c.s.Agents[f].Name, i)))
-		}
-	}
-	return 0
 }
 
 // leaf brings one leaf of a partition.

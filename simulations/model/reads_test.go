@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -34,23 +33,5 @@ func TestReadsCrossLeaves(t *testing.T) {
 	}
 	if one > leaf || one < leaf/2 {
 		t.Errorf("reads of a byte move %.0f", one)
-	}
-}
-
-// TestReadsAsInWorlds: an agent reads the dataset that package world has the agent of its name read.
-func TestReadsAsInWorlds(t *testing.T) {
-	s := town(50, func(s *scenario.Scenario) {
-		s.Data = []scenario.Dataset{{Name: "a", Count: 3, Bytes: 1 << 20}, {Name: "photos", Count: 40, Bytes: 1 << 20, Zipf: 1}}
-		s.Agents = []scenario.Agents{{Name: "ledger", Count: 7, Replicas: 3}, {Name: "house", Count: 30, Replicas: 3, Reads: "photos", Read: 1}}
-	})
-	c, err := newCity(s, 9, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range uint32(30) {
-		want := s.Data[1].Pick(scenario.Dice(9, fmt.Sprintf("agent house-%d", i)))
-		if got := c.agents.dataset(c.agents.first[1]+i, 1); got != want {
-			t.Errorf("house-%d reads dataset %d, not %d", i, got, want)
-		}
 	}
 }

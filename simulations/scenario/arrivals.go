@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"hash/fnv"
 	"iter"
 	"math"
@@ -155,6 +156,14 @@ func (d *Dataset) PartBytes(size uint64, part int) uint64 {
 		p = 16 << 20
 	}
 	return min(p, size-min(uint64(part)*p, size))
+}
+
+// LeafBytes is how many bytes of a dataset are one block, which travels as a whole.
+func (d *Dataset) LeafBytes() uint64 { return min(max(d.PartBytes(math.MaxUint64, 0), 1<<12), 1<<20) }
+
+// ReadBy returns which dataset of the family that it reads the i-th agent of a family reads, again and again.
+func (s *Scenario) ReadBy(seed uint64, agents, i, datasets int) int {
+	return s.Data[datasets].Pick(Dice(seed, fmt.Sprintf("agent %s-%d", s.Agents[agents].Name, i)))
 }
 
 // Request is one request of a load, drawn in full.

@@ -159,3 +159,30 @@ func TestRequests(t *testing.T) {
 		t.Errorf("%d requests", len(one))
 	}
 }
+
+// TestReadBy: an agent reads the same dataset each time, others read others, and of those that many want more agents read.
+func TestReadBy(t *testing.T) {
+	s := &Scenario{Data: []Dataset{{Name: "x"}, {Name: "y", Count: 10, Zipf: 1}}, Agents: []Agents{{Name: "a", Count: 500}, {Name: "b", Count: 500}}}
+	var of [2][10]int
+	for f := range s.Agents {
+		for i := range s.Agents[f].Count {
+			n := s.ReadBy(7, f, i, 1)
+			if n != s.ReadBy(7, f, i, 1) {
+				t.Fatalf("agent %d of family %d reads now this, now that", i, f)
+			}
+			of[f][n]++
+		}
+	}
+	if of[0] == of[1] || of[0][0] < 2*of[0][4] || of[0][9] == 0 {
+		t.Errorf("datasets are read by %v", of)
+	}
+}
+
+// TestLeafBytes: a leaf is a partition, but not tiny, and not more than a megabyte.
+func TestLeafBytes(t *testing.T) {
+	for partition, want := range map[Size]uint64{0: 1 << 20, 100: 1 << 12, 256 << 10: 256 << 10, 16 << 20: 1 << 20} {
+		if got := (&Dataset{Partition: partition}).LeafBytes(); got != want {
+			t.Errorf("partitions of %d bytes have leaves of %d, not %d", partition, got, want)
+		}
+	}
+}

@@ -134,7 +134,7 @@ func (w *world) put(ctx context.Context, f, i int, to **dataset) error {
 		return shoal.Wrap(shoal.Internal, "dataset "+name, err)
 	}
 	defer os.Remove(file)
-	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), LeafBytes: int64(min(max(d.Partition, 1<<12), 1<<20)), Split: shoal.SplitBytes}
+	o := data.PutOptions{Name: name, Replicas: d.Replicas, PartitionBytes: int64(d.Partition), LeafBytes: int64(d.LeafBytes()), Split: shoal.SplitBytes}
 	if d.Class != "" {
 		o.Needs = fmt.Sprintf("labels.class == %q", d.Class)
 	}
@@ -161,7 +161,7 @@ func (w *world) birth(ctx context.Context, f, i int, to **agent) error {
 			}
 		}
 		if len(of) > 0 {
-			it.reads = of[w.s.Data[w.data[of[0]].family].Pick(dice)%len(of)]
+			it.reads = of[w.s.ReadBy(w.seed, f, i, w.data[of[0]].family)%len(of)]
 		}
 	}
 	return w.again(ctx, "create agent "+it.name, dice, func(n *node.Node) error {
