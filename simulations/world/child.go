@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,7 +94,11 @@ func Start(ctx context.Context, command func(ctx context.Context, args ...string
 	if err == nil {
 		err = errors.New("it ended without a result")
 	}
-	e := shoal.E(shoal.Internal, what, err.Error()+"; it said:\n"+said.String(), "run it with fewer nodes, or report this")
+	why := err.Error()
+	if text := strings.TrimSpace(said.String()); text != "" { // who is killed, for memory above all, says nothing
+		why += "; it said:\n" + text + "\n"
+	}
+	e := shoal.E(shoal.Internal, what, why, "run it with fewer nodes, or report this")
 	e.Err = err
 	return nil, e
 }

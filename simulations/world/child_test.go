@@ -52,3 +52,17 @@ func TestChild(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// A child that dies is told of, with what it said, if it said anything.
+func TestChildDies(t *testing.T) {
+	for script, want := range map[string]string{
+		"kill -9 $$":                         "simulate a world: signal: killed: run it with fewer nodes, or report this",
+		"echo no room >&2; exit 7":           "simulate a world: exit status 7; it said:\nno room\n: run it with fewer nodes, or report this",
+		"head -n 1 >/dev/null; echo '{}'; :": "simulate a world: it ended without a result: run it with fewer nodes, or report this",
+	} {
+		child := func(ctx context.Context, _ ...string) *exec.Cmd { return exec.CommandContext(ctx, "sh", "-c", script) }
+		if _, err := Start(t.Context(), child, small(4), 1, "", nil); err == nil || err.Error() != want {
+			t.Errorf("%s: %q, want %q", script, err, want)
+		}
+	}
+}
