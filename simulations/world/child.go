@@ -88,7 +88,7 @@ func Start(ctx context.Context, command func(ctx context.Context, args ...string
 		}, nil
 	case last.Error != "":
 		return nil, shoal.E(last.Kind, what, last.Error, "")
-	case err == nil:
+	case ended != nil: // how it died says more than that it took no request
 		err = ended
 	}
 	if err == nil {
