@@ -113,14 +113,15 @@ func (g *Group) handle(from shoal.PeerID, h header, m *raftpb.Message) {
 			return
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:
-		if g.putOff(from, h, m) {
+		removed := !g.conf.has(h.from) && h.from < g.conf.Next && h.conf < g.conf.Index
+		if !removed && g.putOff(from, h, m) { // who was removed is told so whomever this member has promised its vote
 			return
 		}
 		if g.gone && h.conf < g.conf.Index && g.now >= g.alive.askAt-Instant(g.cfg.Silence-g.cfg.Stagger) {
 			g.alive.askAt = g.now.Add(g.cfg.Silence) // it cannot know what this member knows
 			g.tell(mayIGo)
 		}
-		if !g.conf.has(h.from) && h.from < g.conf.Next && h.conf < g.conf.Index {
+		if removed {
 			back := g.header(h.from)
 			back.notice = notMember
 			g.post(back, nil)
