@@ -25,6 +25,7 @@ type World interface {
 	Now() time.Duration
 	After(d time.Duration, f func())
 	Up(n Node) bool
+	Hears(a, b Node) bool                               // both are up, and messages come through both ways
 	Life(n Node) uint64                                 // how often the node has started, from 1; greater with each start
 	Born(n Node) time.Duration                          // when it did so last
 	Way(from, to Node) time.Duration                    // of a message, about
@@ -33,11 +34,11 @@ type World interface {
 	Post(from, to Node, bytes int, f func())            // calls f when a message arrives, if it does
 	Sync(n Node, f func())                              // calls f after an fsync, unless the node loses its power before
 	Carry(from, to Node, bytes uint64, f func(ok bool)) // moves a state
-	Spare(a *Agent, not []Node) (Node, bool)            // a node that may become a keeper
+	Spare(at Node, not []Node) (Node, bool)             // a node that may become a keeper, as one knows that looks for it
 	Free(not []Node) int                                // how many there are
 	Peer(n Node) shoal.PeerID                           // its name
 	Node(p shoal.PeerID) Node                           // the inverse
-	Gone(n Node) bool                                   // it has been away for Replace or longer
+	Gone(at, n Node) bool                               // n has been away, or silent to another, for Missing or longer
 	Zone(n Node) string                                 // that fails at once, as its label says; "": none is known
 	Rate(from, to Node) float64                         // bytes a second, as measured
 	Dice(n int64) int64                                 // from [0, n)
@@ -55,6 +56,7 @@ const (
 	Suspect = 1500 * time.Millisecond
 	Idle    = 30 * time.Second
 	Replace = time.Minute
+	Missing = Replace - Beat // when a node is silent: the last sign of life that had an answer was given a beat before
 
 	Patience  = 2 * time.Second // that a call waits at a keeper for a leader
 	movePause = 20 * time.Millisecond
@@ -205,14 +207,55 @@ func (t *Troupe) Down(n Node) {
 	// It is missed once no answer came for Suspect, which is looked at every Beat.
 	t.w.After(Suspect+time.Duration(t.w.Dice(int64(Beat))), func() {
 		if !t.w.Up(n) && t.w.Life(n) == life {
-			t.tell(n, func(g *group.Group, now group.Instant) { g.Suspect(now, t.w.Peer(n)) })
+			t.tell(n, func(*member) bool { return true }, func(g *group.Group, now group.Instant) { g.Suspect(now, t.w.Peer(n)) })
 		}
 	})
-	t.w.After(Suspect+Replace+time.Duration(t.w.Dice(int64(tend))), func() {
+	t.w.After(Missing, func() {
 		if !t.w.Up(n) && t.w.Life(n) == life {
 			t.Missed(n, false)
 		}
 	})
+}
+
+// Parted: from now on some nodes do not hear of others, though all are up. Those who share agents in use suspect each other in time, and
+// later give each other's places away.
+func (t *Troupe) Parted() {
+	t.w.After(Suspect+time.Duration(t.w.Dice(int64(Beat))), t.listen)
+	t.w.After(Missing, func() { t.look(t.all(), false) })
+}
+
+// Healed: they hear of one another again.
+func (t *Troupe) Healed() { t.w.After(time.Duration(t.w.Dice(int64(Beat))), t.listen) }
+
+// listen has all groups in memory know of which members signs of life come.
+func (t *Troupe) listen() {
+	for _, a := range t.all() {
+		a.touch()
+		for _, m := range slices.Clone(a.members) {
+			if m.g == nil {
+				continue
+			}
+			for _, n := range slices.Clone(m.peers) {
+				switch {
+				case !t.w.Up(n): // that is told where it went down
+				case t.w.Hears(m.n, n):
+					t.w.Count("group")
+					m.event(func(g *group.Group, now group.Instant) { g.Alive(now, t.w.Peer(n), t.w.Life(n)) })
+				default:
+					t.w.Count("group")
+					m.event(func(g *group.Group, now group.Instant) { g.Suspect(now, t.w.Peer(n)) })
+				}
+			}
+		}
+	}
+}
+
+// all are the agents that were called before, in order.
+func (t *Troupe) all() (list []*Agent) {
+	for _, id := range slices.Sorted(maps.Keys(t.agents)) {
+		list = append(list, t.agents[id])
+	}
+	return list
 }
 
 // Started: a node is back, with its disk.
@@ -223,17 +266,18 @@ func (t *Troupe) Started(n Node) {
 	life := t.w.Life(n)
 	t.w.After(time.Duration(t.w.Dice(int64(Beat))), func() {
 		if t.w.Up(n) && t.w.Life(n) == life {
-			t.tell(n, func(g *group.Group, now group.Instant) { g.Alive(now, t.w.Peer(n), life) })
+			hears := func(m *member) bool { return t.w.Hears(m.n, n) }
+			t.tell(n, hears, func(g *group.Group, now group.Instant) { g.Alive(now, t.w.Peer(n), life) })
 		}
 	})
 }
 
-// tell has all groups in memory elsewhere, that share an agent with a node, handle an event.
-func (t *Troupe) tell(n Node, f func(g *group.Group, now group.Instant)) {
+// tell has groups in memory elsewhere, that share an agent with a node, handle an event.
+func (t *Troupe) tell(n Node, to func(*member) bool, f func(g *group.Group, now group.Instant)) {
 	for _, m := range slices.Clone(t.at[n]) {
 		m.a.touch()
 		for _, o := range slices.Clone(m.a.members) {
-			if o.n != n && o.g != nil {
+			if o.n != n && o.g != nil && to(o) {
 				t.w.Count("group")
 				o.event(f)
 			}
@@ -285,8 +329,8 @@ func (t *Troupe) look(list []*Agent, all bool) {
 
 // Stir has all agents carry out what they do one by one from here on, as what lies between nodes is about to change.
 func (t *Troupe) Stir() {
-	for _, id := range slices.Sorted(maps.Keys(t.agents)) {
-		t.agents[id].touch()
+	for _, a := range t.all() {
+		a.touch()
 	}
 }
 

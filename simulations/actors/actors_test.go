@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,9 @@ type stage struct {
 	born   [5]time.Duration
 	broken []string
 	troupe *Troupe
-	lost   bool // messages are lost now
+	lost   bool          // messages are lost now
+	apart  [5]bool       // these and the others do not hear of each other,
+	since  time.Duration // since then
 	sent   int
 	counts map[string]int
 	uses   map[[2]Node]int
@@ -65,11 +68,12 @@ func (s *stage) After(d time.Duration, f func()) {
 	heap.Push(&s.queue, queued{s.now + d, s.seq, f})
 }
 func (s *stage) Up(n Node) bool            { return s.up[n] }
+func (s *stage) Hears(a, b Node) bool      { return s.up[a] && s.up[b] && s.apart[a] == s.apart[b] }
 func (s *stage) Life(n Node) uint64        { return s.life[n] }
 func (s *stage) Born(n Node) time.Duration { return s.born[n] }
 
 func (s *stage) Way(Node, Node) time.Duration { return time.Millisecond }
-func (s *stage) Calm() bool                   { return !s.lost }
+func (s *stage) Calm() bool                   { return !s.lost && s.apart == [5]bool{} }
 func (s *stage) Zone(Node) string             { return "" }
 func (s *stage) Sent(bytes int)               { s.sent += bytes }
 
@@ -79,7 +83,7 @@ func (s *stage) Post(from, to Node, bytes int, f func()) {
 	}
 	life := s.life[to]
 	s.After(time.Millisecond, func() {
-		if s.up[to] && s.life[to] == life {
+		if s.Hears(from, to) && s.life[to] == life {
 			f()
 		}
 	})
@@ -95,12 +99,12 @@ func (s *stage) Sync(n Node, f func()) {
 }
 
 func (s *stage) Carry(from, to Node, _ uint64, f func(bool)) {
-	s.After(time.Millisecond, func() { f(s.up[from] && s.up[to]) })
+	s.After(time.Millisecond, func() { f(s.Hears(from, to)) })
 }
 
-func (s *stage) Spare(_ *Agent, not []Node) (Node, bool) {
+func (s *stage) Spare(at Node, not []Node) (Node, bool) {
 	for n := range Node(5) {
-		taken := !s.up[n]
+		taken := !s.Hears(at, n)
 		for _, x := range not {
 			taken = taken || x == n
 		}
@@ -113,11 +117,13 @@ func (s *stage) Spare(_ *Agent, not []Node) (Node, bool) {
 func (s *stage) Free(not []Node) int      { return max(0, 5-len(not)) }
 func (s *stage) Peer(n Node) shoal.PeerID { return shoal.PeerID(fmt.Sprintf("n%d", n)) }
 func (s *stage) Node(p shoal.PeerID) Node { return Node(p[1] - '0') }
-func (s *stage) Gone(n Node) bool         { return !s.up[n] }
-func (s *stage) Rate(Node, Node) float64  { return 1e8 }
-func (s *stage) Dice(n int64) int64       { return s.rng.Int64N(n) }
-func (s *stage) Count(leaf string)        { s.counts[leaf]++ }
-func (s *stage) Use(from, to Node)        { s.uses[[2]Node{from, to}]++ }
+func (s *stage) Gone(at, n Node) bool {
+	return !s.up[n] || s.apart[at] != s.apart[n] && s.now-s.since >= Missing
+}
+func (s *stage) Rate(Node, Node) float64 { return 1e8 }
+func (s *stage) Dice(n int64) int64      { return s.rng.Int64N(n) }
+func (s *stage) Count(leaf string)       { s.counts[leaf]++ }
+func (s *stage) Use(from, to Node)       { s.uses[[2]Node{from, to}]++ }
 func (s *stage) Release(from, to Node) {
 	if s.uses[[2]Node{from, to}]--; s.uses[[2]Node{from, to}] < 0 {
 		s.Broken("more signs of life were ended than begun")
@@ -149,6 +155,20 @@ func (s *stage) kill(n Node, back time.Duration) {
 	s.After(back, func() {
 		s.up[n], s.born[n] = true, s.now
 		s.troupe.Started(n)
+	})
+}
+
+// part keeps some nodes and all others from hearing of each other for a while.
+func (s *stage) part(some []Node, lasts time.Duration) {
+	s.troupe.Stir()
+	s.since = s.now
+	for _, n := range some {
+		s.apart[n] = true
+	}
+	s.troupe.Parted()
+	s.After(lasts, func() {
+		s.apart = [5]bool{}
+		s.troupe.Healed()
 	})
 }
 
@@ -317,5 +337,43 @@ func TestAgentsFollowWhatTheyRead(t *testing.T) {
 	s.run(25 * time.Second)
 	if at, ok := a.Leader(); !ok || at != 4 || s.counts["moved"] != 1 || len(s.broken) > 0 || len(a.Keepers()) != 3 {
 		t.Errorf("it lives on %d (%v), moved %d times, %v, kept by %v", at, ok, s.counts["moved"], s.broken, a.Keepers())
+	}
+}
+
+// TestPartition: who is cut off leads no more, and if it lasts somebody else gets the place; those that are cut off together do nothing.
+func TestPartition(t *testing.T) {
+	for lasts, keeps := range map[time.Duration]bool{Missing - time.Second: true, Missing + 5*time.Second: false} {
+		s := newStage(3)
+		a := s.troupe.Agent(1, born)
+		read := func(at Node) (done bool) {
+			s.troupe.Ask(at, a, &Question{Read: true}, func(x Answer) { done = x.Done })
+			s.run(s.now + time.Second)
+			return done
+		}
+		for range 5 {
+			read(0)
+		}
+		if at, ok := a.Leader(); !ok || at != 0 {
+			t.Fatalf("it lives on %d (%v)", at, ok)
+		}
+		s.part([]Node{0, 4}, lasts)
+		answered := 0
+		for end := s.now + lasts; s.now < end; {
+			if s.apart[0] && s.now > s.since+Lease && read(0) && s.apart[0] {
+				t.Fatalf("%v after the begin, of %v, who is cut off answers", s.now-s.since, lasts)
+			}
+			if read(1) || read(2) {
+				answered++
+			}
+		}
+		if answered < 15 {
+			t.Errorf("without their leader the others answered %d times", answered)
+		}
+		s.run(s.now + 10*time.Second)
+		list := a.Keepers()
+		slices.Sort(list)
+		if want := map[bool][]Node{true: {0, 1, 2}, false: {1, 2, 3}}[keeps]; !slices.Equal(list, want) || len(s.broken) > 0 {
+			t.Errorf("after %v it is kept by %v, not %v; %v", lasts, list, want, s.broken)
+		}
 	}
 }

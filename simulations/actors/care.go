@@ -36,7 +36,7 @@ func (a *Agent) mend() {
 		return
 	}
 	c := m.stored.Mark.Conf
-	gone := a.gone()
+	gone := a.gone(m.n)
 	var nodes []Node
 	for _, x := range c.Members {
 		nodes = append(nodes, w.Node(x.Peer))
@@ -50,7 +50,7 @@ func (a *Agent) mend() {
 	w.After(tend, a.mend)
 	ch := group.Change{Promote: lacks.Promote, Remove: lacks.Remove}
 	if lacks.Learn > 0 {
-		n, ok := w.Spare(a, nodes)
+		n, ok := w.Spare(m.n, nodes)
 		if !ok {
 			return
 		}
@@ -90,11 +90,11 @@ func (a *Agent) leader() *member {
 	return nil
 }
 
-// gone says which keepers count for nothing any more: those that have been away for long, or have lost their disk.
-func (a *Agent) gone() func(shoal.PeerID) bool {
+// gone says which keepers count for nothing any more to one of them: those that have been away for long, or have lost their disk.
+func (a *Agent) gone(at Node) func(shoal.PeerID) bool {
 	return func(p shoal.PeerID) bool {
 		n := a.t.w.Node(p)
-		return a.t.w.Gone(n) || a.member(n) == nil && a.t.stores[n] > 0
+		return a.t.w.Gone(at, n) || a.member(n) == nil && a.t.stores[n] > 0
 	}
 }
 
@@ -200,17 +200,29 @@ func (a *Agent) Paid(at, from Node, bytes uint64, took time.Duration) {
 	})
 }
 
+// Rank is how an agent that lives on a node ranks those who have what it reads, the least first: keepers, who could become one, and others
+// (agents' way).
+func (a *Agent) Rank(at, n Node) int {
+	switch {
+	case a.Keeps(n):
+		return 0
+	case a.price(at, n) > 0:
+		return 1
+	}
+	return 2
+}
+
 // price is what having the agent live on a node costs, in seconds; 0: it cannot.
 func (a *Agent) price(at, to Node) float64 {
 	switch {
-	case !a.t.w.Up(to) || at == to:
+	case at == to || !a.t.w.Hears(at, to):
 		return 0
 	case a.Keeps(to):
 		return costLead
 	}
 	if m := a.leader(); m != nil {
 		c, zone := m.stored.Mark.Conf, func(p shoal.PeerID) string { return a.t.w.Zone(a.t.w.Node(p)) }
-		if keepers.Spread(c, zone, 0, "") > keepers.Spread(c, zone, keepers.Leaves(c, m.self, a.gone(), a.like(to)), a.t.w.Zone(to)) {
+		if keepers.Spread(c, zone, 0, "") > keepers.Spread(c, zone, keepers.Leaves(c, m.self, a.gone(m.n), a.like(to)), a.t.w.Zone(to)) {
 			return 0
 		}
 	}
@@ -261,7 +273,7 @@ func (a *Agent) follow(m *member, p *Pull, to Node, end, handed time.Duration) {
 		c, g := m.stored.Mark.Conf, m.g
 		step := keepers.Step{}
 		if !c.Joint() {
-			step = keepers.Swap(c, w.Peer(to), m.self, a.gone(), a.like(to))
+			step = keepers.Swap(c, w.Peer(to), m.self, a.gone(m.n), a.like(to))
 		}
 		switch {
 		case step.Learn:

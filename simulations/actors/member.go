@@ -97,14 +97,14 @@ func (m *member) watch(c group.Conf) {
 		}
 		m.peers = append(m.peers, n)
 		m.t.w.Use(m.n, n)
-		if m.t.w.Up(n) {
+		if m.t.w.Hears(m.n, n) {
 			m.t.w.Count("group")
 			m.g.Alive(m.t.now(), o.Peer, m.t.w.Life(n))
 			continue
 		}
 		life, at := m.t.w.Life(n), m.load_
 		m.t.w.After(Suspect+time.Duration(m.t.w.Dice(int64(Beat))), func() {
-			if m.g != nil && m.load_ == at && !m.t.w.Up(n) && m.t.w.Life(n) == life {
+			if m.g != nil && m.load_ == at && !m.t.w.Hears(m.n, n) && m.t.w.Life(n) == life {
 				m.event(func(g *group.Group, now group.Instant) { g.Suspect(now, m.t.w.Peer(n)) })
 			}
 		})

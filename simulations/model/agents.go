@@ -96,6 +96,7 @@ func (c *city) buildAgents() error {
 		k.troupe.Started(n)
 	})
 	c.onCut = append(c.onCut, k.troupe.Stir)
+	c.onParted, c.onHealed = append(c.onParted, k.troupe.Parted), append(c.onHealed, k.troupe.Healed)
 	c.onWipe = append(c.onWipe, func(n node) { k.troupe.Wiped(n, c.s.Table) })
 	c.finishers = append(c.finishers, k.finish)
 	c.loads(k.ask, scenario.Call, scenario.Read)
@@ -227,21 +228,41 @@ func (k *agents) leaf(a *actors.Agent, at node, set *set, part uint32, bytes uin
 		done()
 		return
 	}
-	var wait time.Duration
-	key := pair(at, set.first)
-	if w := k.where[key]; w == nil || c.loop.Now() >= w.until {
-		_, wait = d.locate(at, part)
-		k.where[key] = &distant{until: c.loop.Now() + event.At(wait+readWhere), last: at}
+	key, wait, asked := pair(at, set.first), time.Duration(0), false
+	w := k.where[key]
+	for {
+		if w == nil || c.loop.Now() >= w.until {
+			held, took := d.survey(at, set)
+			last := at // nobody yet
+			if w != nil {
+				last = w.last
+			}
+			w, asked = &distant{until: c.loop.Now() + event.At(took+readWhere), held: held, last: last}, true
+			k.where[key], wait = w, wait+took
+		}
+		for _, n := range k.order(a, at, w) {
+			switch {
+			case !k.Hears(at, n):
+				wait += stall
+			case !d.here(n, part): // it has other parts, and says so
+				wait += c.trip(at, n)
+			default:
+				w.last = n
+				k.serve(a, at, n, bytes, wait, done)
+				return
+			}
+		}
+		if asked {
+			c.loop.After(wait+stall, done)
+			return
+		}
+		w.until = 0 // who has it is asked anew
 	}
-	if len(d.holders(part)) == 0 {
-		c.loop.After(wait+stall, done)
-		return
-	}
-	from, asked := k.order(a, at, set, part, k.where[key].last)
-	for _, n := range asked { // they have other parts, and say so
-		wait += c.trip(at, n)
-	}
-	k.where[key].last = from
+}
+
+// serve has a node send a leaf, after a while.
+func (k *agents) serve(a *actors.Agent, at, from node, bytes uint64, wait time.Duration, done func()) {
+	c := k.c
 	begun := c.loop.Now() + event.At(wait)
 	c.links.send(from, at, bytes, wait+c.trip(at, from), 0, func(moved uint64, _ bool) {
 		*c.links.data += moved
@@ -253,39 +274,32 @@ func (k *agents) leaf(a *actors.Agent, at node, set *set, part uint32, bytes uin
 // distant is what a node remembers of the holders of a dataset that it reads in parts: data's afar.
 type distant struct {
 	until event.Time
+	held  []holding
 	last  node // who served; the reader: nobody yet
 }
 
-// order is which holder of a dataset has a part, in the order in which they are asked, and who is asked before: data's order.
-func (k *agents) order(a *actors.Agent, at node, s *set, part uint32, last node) (from node, before []node) {
-	c, d := k.c, k.c.data
-	has := map[node]int{}
-	for p := s.first; p < s.first+uint32(s.parts); p++ {
-		for _, n := range d.holders(p) {
-			has[n]++
-		}
-	}
-	delete(has, at)
-	list := make([]node, 0, len(has))
-	for n := range has {
-		list = append(list, n)
-	}
+// order is in which order those who have something of a dataset are asked for a part of it: data's order.
+func (k *agents) order(a *actors.Agent, at node, w *distant) []node {
 	not := func(yes bool) int {
 		if yes {
 			return 0
 		}
 		return 1
 	}
-	slices.SortFunc(list, func(x, y node) int {
-		return cmp.Or(cmp.Compare(not(a.Keeps(x)), not(a.Keeps(y))), cmp.Compare(not(x == last), not(y == last)),
-			cmp.Compare(has[y], has[x]), cmp.Compare(peerID(x), peerID(y)))
+	held, rank := slices.Clone(w.held), make(map[node]int, len(w.held))
+	for _, h := range held {
+		rank[h.n] = a.Rank(at, h.n)
+	}
+	slices.SortStableFunc(held, func(x, y holding) int { // among equals by name, as they were found
+		return cmp.Or(cmp.Compare(rank[x.n], rank[y.n]), cmp.Compare(not(x.n == w.last), not(y.n == w.last)), cmp.Compare(y.has, x.has))
 	})
-	for i, n := range list {
-		if (d.kept(n, part) || slices.Contains(d.extra[part], n)) && c.up[n] {
-			return n, list[:i]
+	list := make([]node, 0, len(held))
+	for _, h := range held {
+		if h.n != at {
+			list = append(list, h.n)
 		}
 	}
-	return d.holders(part)[0], nil
+	return list
 }
 
 // call is one call, until it has its reply or its time is over: agents' Call.

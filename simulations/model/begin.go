@@ -75,7 +75,7 @@ func (m *making) put(set uint32) {
 	}
 	slices.Sort(all)
 	for _, n := range slices.Compact(all) {
-		m.announce(n, m.c.hashed("dataset", uint64(set)))
+		m.announce(n, m.c.rootKey(s))
 		m.call(by, n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shoal-fabric/shoal/simulations/actors"
 	"github.com/shoal-fabric/shoal/simulations/event"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
@@ -20,6 +21,7 @@ type churn struct {
 	spells  scenario.Spells // of it
 	churned []*crowd        // whom faults of kind churn concern, each at its time: in place of the classes' figures
 	cuts    []cut
+	healed  []cut // not long ago
 	slow    []slowed
 }
 
@@ -35,6 +37,14 @@ func (s *crowd) has(n node) bool { return s.in[n>>6]>>(n&63)&1 == 1 }
 type cut struct {
 	of     *crowd
 	oneWay bool
+	at     event.Time // since when
+	over   event.Time // when it ended
+}
+
+// between reports whether it keeps back what is sent from one node to another.
+func (x cut) between(from, to node) bool {
+	in := x.of.has(from)
+	return x.oneWay && in && from != to || !x.oneWay && in != x.of.has(to)
 }
 
 // slowed is a fault that makes links slow.
@@ -198,13 +208,28 @@ func (h *churn) strike(fault int, of *crowd) {
 			}
 		})
 	case scenario.Partition, scenario.OneWay:
-		h.cuts = append(h.cuts, cut{of, f.Kind == scenario.OneWay})
+		h.cuts = append(h.cuts, cut{of: of, oneWay: f.Kind == scenario.OneWay, at: c.loop.Now()})
 		if f.Kind == scenario.Partition {
 			lasts := func() bool { return slices.ContainsFunc(h.cuts, func(x cut) bool { return x.of == of }) }
 			c.data.parted(of, lasts)
 			c.dht.parted(of, lasts, end)
 		}
-		end(func() { h.cuts = without(h.cuts, func(x cut) bool { return x.of == of }) })
+		for _, g := range c.onParted {
+			g()
+		}
+		end(func() {
+			h.healed = without(h.healed, func(x cut) bool { return c.loop.Now() > x.over+event.At(time.Minute) })
+			for _, x := range h.cuts {
+				if x.of == of {
+					x.over = c.loop.Now()
+					h.healed = append(h.healed, x)
+				}
+			}
+			h.cuts = without(h.cuts, func(x cut) bool { return x.of == of })
+			for _, g := range c.onHealed {
+				g()
+			}
+		})
 	case scenario.SlowLink:
 		factor := f.Factor
 		if factor <= 0 {
@@ -237,11 +262,31 @@ func (h *churn) reach(from, to node) bool {
 		}
 	}
 	for _, x := range h.cuts {
-		if in := x.of.has(from); x.oneWay && in && from != to || !x.oneWay && in != x.of.has(to) {
+		if x.between(from, to) {
 			return false
 		}
 	}
 	return true
+}
+
+// silent says since when two nodes that are up have had no sign of life of each other, if they have none. Each such sign answers an earlier one:
+// so the silence outlasts the cut by a beat.
+func (h *churn) silent(a, b node) (since event.Time, yes bool) {
+	now, legs := h.c.loop.Now(), [][2]node{{a, b}, {b, a}}
+	if r, relayed := h.c.links.via(a, b); relayed {
+		legs = append(legs, [2]node{a, r}, [2]node{r, b}, [2]node{b, r}, [2]node{r, a})
+	}
+	for _, list := range [][]cut{h.healed, h.cuts} {
+		for _, x := range list {
+			if x.over > 0 && now > x.over+event.At(actors.Beat) || yes && x.at >= since {
+				continue
+			}
+			if slices.ContainsFunc(legs, func(l [2]node) bool { return x.between(l[0], l[1]) }) {
+				since, yes = x.at, true
+			}
+		}
+	}
+	return since, yes
 }
 
 // delay is how many times as long a packet takes from one node to another.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/shoal-fabric/shoal/internal/nemesis"
+	"github.com/shoal-fabric/shoal/simulations/actors"
+	"github.com/shoal-fabric/shoal/simulations/event"
 	"github.com/shoal-fabric/shoal/simulations/scenario"
 )
 
@@ -45,5 +47,44 @@ func TestChurnHour(t *testing.T) {
 	f := r.Figures
 	if s.Nodes() != 100 || r.Simulated < 3600 || f["partitions_lost"] > 0 || f["partitions_short"] > 0 || f["delivered"] < 1 || f["call_failed"] > 0.01 || f["task_failed"] > 0.01 {
 		t.Errorf("%v", f)
+	}
+}
+
+// TestSilence: who is parted counts as gone once the last sign of life that had an answer is old enough, and until the next one that has.
+func TestSilence(t *testing.T) {
+	const lasts = 2 * time.Minute
+	s := town(40, func(s *scenario.Scenario) {
+		s.Faults = []scenario.Fault{{Kind: scenario.OneWay, At: time.Minute, For: lasts, Nodes: 1}}
+	})
+	c, err := newCity(s, 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := c.churn.crowd(0)
+	in, out := some.list[0], node(0)
+	for some.has(out) {
+		out++
+	}
+	begin := time.Minute
+	for _, x := range []struct {
+		at          time.Duration
+		hears, gone bool
+	}{
+		{begin - time.Second, true, false},
+		{begin + time.Second, false, false},
+		{begin + actors.Missing - time.Second, false, false},
+		{begin + actors.Missing + time.Second, false, true},
+		{begin + lasts + actors.Beat/2, true, true},
+		{begin + lasts + 2*actors.Beat, true, false},
+	} {
+		c.loop.Run(event.At(x.at), 1<<40)
+		for _, p := range [][2]node{{in, out}, {out, in}} { // a sign of life has to be answered
+			if hears, gone := c.agents.Hears(p[0], p[1]), c.agents.Gone(p[0], p[1]); hears != x.hears || gone != x.gone {
+				t.Errorf("at %v: hears %v, gone %v, want %v, %v", x.at, hears, gone, x.hears, x.gone)
+			}
+		}
+		if c.agents.Gone(out, out+1) {
+			t.Errorf("at %v: who is on the same side is gone", x.at)
+		}
 	}
 }

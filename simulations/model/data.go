@@ -60,6 +60,7 @@ const (
 	downAfter   = 30 * time.Second
 
 	heldAsk, heldReply = 41, 70 // bytes of data.held: query and heldReply of one partition, encoded
+	manyHolders        = 64     // of a dataset, who are asked one by one; more count as bytes, not as connections
 	spreadOver         = 4096   // peers among which a dataset is spread, drawn, where there are more
 )
 
@@ -208,6 +209,50 @@ func (d *data) locate(from node, part uint32) (found []node, took time.Duration)
 	}
 	return found, max(min(whole, findTimeout), heard+took)
 }
+
+// holding is what a node said that it has of a dataset: so many partitions, cached ones as well.
+type holding struct {
+	n   node
+	has int
+}
+
+// survey asks all who announce a dataset what they have of it, and returns by name who answered: data's locate. It takes until all have
+// answered or had their time.
+func (d *data) survey(from node, s *set) (held []holding, took time.Duration) {
+	var all []node
+	for p := s.first; p < s.first+uint32(s.parts); p++ {
+		all = append(append(all, d.keeps[p]...), d.extra[p]...)
+	}
+	slices.SortFunc(all, byName)
+	all = slices.Compact(all)
+	heard, whole, ok := d.c.find(from, d.c.rootKey(s), len(all))
+	for i, n := range all {
+		if n != from && !ok {
+			continue // nobody heard of it
+		}
+		if i >= manyHolders {
+			*d.c.links.held += heldAsk + heldReply + askHead
+			continue
+		}
+		t, answers := d.c.ask(from, n, d.c.links.held, heldAsk, heldReply)
+		if !answers {
+			took = max(took, heldTimeout)
+			continue
+		}
+		took = max(took, t)
+		h := holding{n: n}
+		for p := s.first; p < s.first+uint32(s.parts); p++ {
+			if d.here(n, p) {
+				h.has++
+			}
+		}
+		held = append(held, h)
+	}
+	return held, max(min(whole, findTimeout), heard+took)
+}
+
+// rootKey is what a dataset is announced under, as a whole.
+func (c *city) rootKey(s *set) uint64 { return c.hashed("dataset", uint64(s.first)) }
 
 // pair is a key for a node and a partition, or another node.
 func pair(n node, part uint32) uint64 { return uint64(n)<<32 | uint64(part) }

@@ -274,12 +274,12 @@ func (d *dht) lookup(from node) {
 	r := d.search(from, key, kad.SizeAsk, nil)
 	ok := len(r.Found) > 0 && r.Answered > 0
 	d.c.links.ended(d.c.loop.Now(), ok)
-	d.lookups++
-	d.asked += uint64(r.Asked)
 	d.c.loop.Note(uint64(r.Time))
-	if !ok {
+	if !ok { // an error: no figure of lookups counts it
 		return
 	}
+	d.lookups++
+	d.asked += uint64(r.Asked)
 	me := d.place(from)
 	if d.records.near = d.space.Nearest(key, 2, nil, d.records.near[:0]); len(d.records.near) > 0 {
 		best := d.records.near[0]

@@ -206,3 +206,20 @@ func TestChurnKeepsItsMean(t *testing.T) {
 		t.Errorf("%.3f of the nodes were up, in %d looks; 0.75 is their mean", part, looks)
 	}
 }
+
+// TestLookupsOfTheCutOff: who reaches nobody has an error, which no figure of lookups counts.
+func TestLookupsOfTheCutOff(t *testing.T) {
+	asked := func(faults ...scenario.Fault) *report.Run {
+		return run(t, town(40, func(s *scenario.Scenario) {
+			s.Duration, s.Faults = 4*time.Minute, faults
+			s.Load = []scenario.Load{{Ask: scenario.Lookup, Rate: 10}}
+		}), 1, Options{})
+	}
+	f, g := asked().Figures, asked(scenario.Fault{Kind: scenario.Partition, For: 4 * time.Minute, Nodes: 1}).Figures
+	if part := g["lookups"] / f["lookups"]; part > 0.99 || part < 0.95 || g["availability"] > 0.99 {
+		t.Errorf("%v of %v lookups, %v answered", g["lookups"], f["lookups"], g["availability"])
+	}
+	if f["lookup_exact"] < 1 || g["lookup_exact"] < 0.97 {
+		t.Errorf("of the lookups %v found the closest, with one node cut off %v", f["lookup_exact"], g["lookup_exact"])
+	}
+}

@@ -33,6 +33,9 @@ func (k *agents) Born(n node) time.Duration { return time.Duration(k.c.bodies[n]
 // Way is how long a message takes, about.
 func (k *agents) Way(from, to node) time.Duration { return k.c.rtt(from, to) / 2 }
 
+// Hears reports whether two nodes have signs of life of each other.
+func (k *agents) Hears(a, b node) bool { return k.c.reach(a, b) && k.c.reach(b, a) }
+
 // Calm reports whether nothing keeps messages back.
 func (k *agents) Calm() bool { return len(k.c.churn.cuts) == 0 && len(k.c.churn.slow) == 0 }
 
@@ -98,8 +101,8 @@ func (k *agents) Carry(from, to node, bytes uint64, f func(bool)) {
 }
 
 // Spare finds a node that may become a keeper.
-func (k *agents) Spare(_ *actors.Agent, not []node) (node, bool) {
-	list := k.c.some(k.dice, 1, func(n node) bool { return k.c.up[n] && !slices.Contains(not, n) })
+func (k *agents) Spare(at node, not []node) (node, bool) {
+	list := k.c.some(k.dice, 1, func(n node) bool { return k.Hears(at, n) && !slices.Contains(not, n) })
 	if len(list) == 0 {
 		return 0, false
 	}
@@ -117,10 +120,13 @@ func (k *agents) Free(not []node) int {
 	return max(n, 0)
 }
 
-// Gone reports whether a node has been away for long.
-func (k *agents) Gone(n node) bool {
-	at, gone := k.c.gone(n)
-	return gone && k.c.loop.Now()-at >= event.At(actors.Replace)
+// Gone reports whether a node has been away, or silent to another, for long.
+func (k *agents) Gone(at, n node) bool {
+	since, gone := k.c.gone(n)
+	if !gone {
+		since, gone = k.c.churn.silent(at, n)
+	}
+	return gone && k.c.loop.Now()-since >= event.At(actors.Missing)
 }
 
 // Rate is what a link lets through.

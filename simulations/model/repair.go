@@ -144,12 +144,11 @@ func (d *data) sharers(s *set) (out []node) {
 // recount has a node that keeps something of a set ask all who do, in list, what they keep. look: and the DHT, who else there is. Of very many
 // those beyond the first count as bytes, not as connections.
 func (d *data) recount(by node, s *set, list []node, look bool) {
-	const most = 64
 	if look {
-		d.c.find(by, d.c.hashed("dataset", uint64(s.first)), len(list))
+		d.c.find(by, d.c.rootKey(s), len(list))
 	}
 	for i, n := range list {
-		if i < most {
+		if i < manyHolders {
 			d.c.ask(by, n, d.c.links.held, heldAsk, heldReply)
 		} else if n != by {
 			*d.c.links.held += heldAsk + heldReply + askHead
