@@ -96,7 +96,6 @@ func (c *city) buildAgents() error {
 		k.troupe.Started(n)
 	})
 	c.onCut = append(c.onCut, k.troupe.Stir)
-	c.onParted, c.onHealed = append(c.onParted, k.troupe.Parted), append(c.onHealed, k.troupe.Healed)
 	c.onWipe = append(c.onWipe, func(n node) { k.troupe.Wiped(n, c.s.Table) })
 	c.finishers = append(c.finishers, k.finish)
 	c.loads(k.ask, scenario.Call, scenario.Read)

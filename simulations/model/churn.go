@@ -21,7 +21,7 @@ type churn struct {
 	spells  scenario.Spells // of it
 	churned []*crowd        // whom faults of kind churn concern, each at its time: in place of the classes' figures
 	cuts    []cut
-	healed  []cut // not long ago
+	healed  []cut // a beat ago at most
 	slow    []slowed
 }
 
@@ -38,7 +38,6 @@ type cut struct {
 	of     *crowd
 	oneWay bool
 	at     event.Time // since when
-	over   event.Time // when it ended
 }
 
 // between reports whether it keeps back what is sent from one node to another.
@@ -214,21 +213,13 @@ func (h *churn) strike(fault int, of *crowd) {
 			c.data.parted(of, lasts)
 			c.dht.parted(of, lasts, end)
 		}
-		for _, g := range c.onParted {
-			g()
-		}
+		c.agents.troupe.Parted()
 		end(func() {
-			h.healed = without(h.healed, func(x cut) bool { return c.loop.Now() > x.over+event.At(time.Minute) })
-			for _, x := range h.cuts {
-				if x.of == of {
-					x.over = c.loop.Now()
-					h.healed = append(h.healed, x)
-				}
-			}
-			h.cuts = without(h.cuts, func(x cut) bool { return x.of == of })
-			for _, g := range c.onHealed {
-				g()
-			}
+			ended := func(x cut) bool { return x.of == of }
+			h.healed = append(h.healed, h.cuts[slices.IndexFunc(h.cuts, ended)])
+			h.cuts = without(h.cuts, ended)
+			c.agents.troupe.Healed()
+			c.loop.After(actors.Beat, func() { h.healed = without(h.healed, ended) })
 		})
 	case scenario.SlowLink:
 		factor := f.Factor
@@ -272,16 +263,14 @@ func (h *churn) reach(from, to node) bool {
 // silent says since when two nodes that are up have had no sign of life of each other, if they have none. Each such sign answers an earlier one:
 // so the silence outlasts the cut by a beat.
 func (h *churn) silent(a, b node) (since event.Time, yes bool) {
-	now, legs := h.c.loop.Now(), [][2]node{{a, b}, {b, a}}
+	legs := [][2]node{{a, b}, {b, a}}
 	if r, relayed := h.c.links.via(a, b); relayed {
 		legs = append(legs, [2]node{a, r}, [2]node{r, b}, [2]node{b, r}, [2]node{r, a})
 	}
 	for _, list := range [][]cut{h.healed, h.cuts} {
 		for _, x := range list {
-			if x.over > 0 && now > x.over+event.At(actors.Beat) || yes && x.at >= since {
-				continue
-			}
-			if slices.ContainsFunc(legs, func(l [2]node) bool { return x.between(l[0], l[1]) }) {
+			apart := slices.ContainsFunc(legs, func(l [2]node) bool { return x.between(l[0], l[1]) })
+			if apart && (!yes || x.at < since) {
 				since, yes = x.at, true
 			}
 		}

@@ -193,21 +193,34 @@ func (d *data) holders(part uint32) (out []node) {
 // their time.
 func (d *data) locate(from node, part uint32) (found []node, took time.Duration) {
 	heard, whole, ok := d.c.find(from, uint64(part), 1)
-	for _, list := range [][]node{d.keeps[part], d.extra[part]} {
-		for _, n := range list {
-			if n != from && !ok {
-				continue // nobody heard of it
-			}
-			t, answers := d.c.ask(from, n, d.c.links.held, heldAsk, heldReply)
-			if !answers {
-				t = heldTimeout
-			} else if !slices.Contains(found, n) {
-				found = append(found, n)
-			}
-			took = max(took, t)
-		}
-	}
+	found, took = d.inquire(from, slices.Concat(d.keeps[part], d.extra[part]), ok)
 	return found, max(min(whole, findTimeout), heard+took)
+}
+
+// inquire asks nodes at once what they have of a dataset, or only the asker itself if it has not heard of them. It returns who answered, and
+// after what time all have answered or had their time. Of very many those beyond the first count as bytes, not as connections.
+func (d *data) inquire(from node, list []node, heard bool) (found []node, took time.Duration) {
+	for i, n := range list {
+		switch {
+		case n != from && !heard:
+			continue
+		case i >= manyHolders:
+			if n != from {
+				*d.c.links.held += heldAsk + heldReply + askHead
+			}
+			continue
+		case slices.Contains(list[:i], n):
+			continue
+		}
+		t, answers := d.c.ask(from, n, d.c.links.held, heldAsk, heldReply)
+		if answers {
+			found = append(found, n)
+		} else {
+			t = heldTimeout
+		}
+		took = max(took, t)
+	}
+	return found, took
 }
 
 // holding is what a node said that it has of a dataset: so many partitions, cached ones as well.
@@ -226,20 +239,8 @@ func (d *data) survey(from node, s *set) (held []holding, took time.Duration) {
 	slices.SortFunc(all, byName)
 	all = slices.Compact(all)
 	heard, whole, ok := d.c.find(from, d.c.rootKey(s), len(all))
-	for i, n := range all {
-		if n != from && !ok {
-			continue // nobody heard of it
-		}
-		if i >= manyHolders {
-			*d.c.links.held += heldAsk + heldReply + askHead
-			continue
-		}
-		t, answers := d.c.ask(from, n, d.c.links.held, heldAsk, heldReply)
-		if !answers {
-			took = max(took, heldTimeout)
-			continue
-		}
-		took = max(took, t)
+	found, took := d.inquire(from, all, ok)
+	for _, n := range found {
 		h := holding{n: n}
 		for p := s.first; p < s.first+uint32(s.parts); p++ {
 			if d.here(n, p) {

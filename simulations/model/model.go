@@ -114,8 +114,6 @@ type city struct {
 	onUp, onDown []func(node)        // districts that want to know
 	onWipe       []func(node)        // the disk is gone, as well
 	onCut        []func()            // what lies between nodes is about to change
-	onParted     []func()            // some nodes do not reach others any more
-	onHealed     []func()            // they do again
 	kinds        []string            // by kind of event: the district
 	leaves       map[string]*uint64  // calls of production's leaves
 	finishers    []func(*report.Run) // of districts: write their figures

@@ -141,19 +141,12 @@ func (d *data) sharers(s *set) (out []node) {
 	return slices.Compact(out)
 }
 
-// recount has a node that keeps something of a set ask all who do, in list, what they keep. look: and the DHT, who else there is. Of very many
-// those beyond the first count as bytes, not as connections.
+// recount has a node that keeps something of a set ask all who do, in list, what they keep. look: and the DHT, who else there is.
 func (d *data) recount(by node, s *set, list []node, look bool) {
 	if look {
 		d.c.find(by, d.c.rootKey(s), len(list))
 	}
-	for i, n := range list {
-		if i < manyHolders {
-			d.c.ask(by, n, d.c.links.held, heldAsk, heldReply)
-		} else if n != by {
-			*d.c.links.held += heldAsk + heldReply + askHead
-		}
-	}
+	d.inquire(by, list, true)
 }
 
 func (d *data) repairSet(s *set, parts []uint32) {
