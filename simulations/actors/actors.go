@@ -77,6 +77,16 @@ type Troupe struct {
 	stores map[Node]int       // disks that a node has lost
 }
 
+// epochStart is when the world begins, on the clock of groups: to them 0 is no time.
+const epochStart = time.Hour
+
+func (t *Troupe) now() group.Instant {
+	if t.past > 0 {
+		return t.past
+	}
+	return group.Instant(t.w.Now() + epochStart)
+}
+
 // New returns agents that live in w.
 func New(w World) *Troupe {
 	return &Troupe{w: w, agents: map[uint32]*Agent{}, at: map[Node][]*member{}, stores: map[Node]int{}}

@@ -47,16 +47,6 @@ type waiting struct {
 	done func(happened bool)
 }
 
-// epochStart is when the world begins, on the clock of groups: to them 0 is no time.
-const epochStart = time.Hour
-
-func (t *Troupe) now() group.Instant {
-	if t.past > 0 {
-		return t.past
-	}
-	return group.Instant(t.w.Now() + epochStart)
-}
-
 // load brings a member into memory; false: there is nothing of it, or its node is down.
 func (m *member) load() bool {
 	if m.g != nil {
