@@ -127,6 +127,7 @@ func (p *peer) begin() {
 	})
 	must(p.w.t, err)
 	p.Agents = a
+	p.net.Start() // not before: the handlers of the process that was killed would take in what comes
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop, p.done = cancel, make(chan struct{})
 	go func() {
@@ -159,10 +160,7 @@ func (p *peer) kill() {
 }
 
 // restart begins a killed node again.
-func (p *peer) restart() {
-	p.net.Start()
-	p.begin()
-}
+func (p *peer) restart() { p.begin() }
 
 // late is the node's network, whose handlers change when it begins again.
 type late peer

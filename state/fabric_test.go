@@ -123,7 +123,6 @@ func (n *node) up() {
 			n.at.double = n.w.doubles(n)
 		}
 	}
-	n.at.Start()
 	var table shoal.Table = n.table
 	if n.disk != nil {
 		table = n.disk
@@ -132,6 +131,7 @@ func (n *node) up() {
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
+	n.at.Start() // not before: the handlers of the process that was killed would take in what comes
 	ctx, stop := context.WithCancel(context.Background())
 	n.State, n.stop, n.done = s, stop, make(chan struct{})
 	go func() {

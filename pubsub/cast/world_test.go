@@ -112,7 +112,6 @@ func (w *world) add() *node {
 
 func (n *node) up() {
 	n.w.t.Helper()
-	n.at.Start()
 	d := Deps{Peers: n.at, Members: n, Topics: doubles{n}}
 	if n.w.mesh != nil {
 		d.Gossip = place{n.w.mesh, n.id}
@@ -121,6 +120,7 @@ func (n *node) up() {
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
+	n.at.Start() // not before: the handlers of the process that was killed would take in what comes
 	ctx, stop := context.WithCancel(context.Background())
 	n.Cast, n.stop, n.done = c, stop, make(chan struct{})
 	go func() {
