@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,8 +100,15 @@ func TestDeadPeer(t *testing.T) {
 				})
 			}
 			for i, n := range others[:3] {
-				there, failed := slices.Contains(n.Peers(), victim.id), false
-				ctx := shoal.WithTrace(t.Context(), func(h shoal.Hop) { failed = failed || h.Event == "fail" && h.Peer == victim.id })
+				there, failed, waited := slices.Contains(n.Peers(), victim.id), false, 0
+				ctx := shoal.WithTrace(t.Context(), func(h shoal.Hop) {
+					if h.Event == "fail" && h.Peer == victim.id {
+						failed = true
+						if !strings.Contains(h.Err, "passed over") {
+							waited++
+						}
+					}
+				})
 				for _, what := range []string{"data", "nothing"} {
 					start, first := time.Now(), time.Duration(0)
 					found := 0
@@ -118,6 +126,9 @@ func TestDeadPeer(t *testing.T) {
 					if took > time.Second || what == "data" && found < 2 {
 						t.Errorf("node %d, %s: %d found after %v", i, what, found, took)
 					}
+				}
+				if c.name == "frozen" && waited > 1 {
+					t.Errorf("node %d waited for the victim %d times", i, waited)
 				}
 				if there && !failed {
 					t.Errorf("node %d: the trace does not tell that the victim failed", i)

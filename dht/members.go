@@ -28,7 +28,7 @@ const (
 type gate struct {
 	ask func(ctx context.Context, p shoal.PeerID) bool
 	ctx context.Context // ends the questions that nobody waits for
-	yes func(p peer.ID) // told of each member
+	yes func(p peer.ID) // told of a member whom somebody did not wait for
 	wg  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -40,6 +40,7 @@ type gate struct {
 type question struct {
 	done   chan struct{}
 	member bool // set before done is closed
+	missed bool // somebody did not wait for the answer; guarded by the gate's mu
 }
 
 func newGate(ctx context.Context, cfg Config, yes func(p peer.ID)) *gate {
@@ -59,6 +60,9 @@ func (g *gate) admits(ctx context.Context, p peer.ID) bool {
 	case <-q.done:
 		return q.member
 	case <-ctx.Done():
+		g.mu.Lock()
+		q.missed = true
+		g.mu.Unlock()
 		return false
 	}
 }
@@ -87,8 +91,9 @@ func (g *gate) question(p peer.ID) *question {
 			}
 			g.refused[p] = time.Now()
 		}
+		late := q.member && q.missed
 		g.mu.Unlock()
-		if q.member {
+		if late { // it is no sign of life else: who is a member is known of most, dead or alive
 			g.yes(p)
 		}
 		close(q.done)

@@ -80,7 +80,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestGate: a refusal is remembered for a while; no answer is none; a late answer is not lost.
+// TestGate: a refusal is remembered for a while; no answer is none; a late answer is not lost, one in time is no sign of life.
 func TestGate(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		member, delay := false, time.Duration(0)
@@ -101,7 +101,10 @@ func TestGate(t *testing.T) {
 		if !g.maybe("p") {
 			t.Error("refused for ever")
 		}
-		member, delay = true, time.Second
+		if member = true; !g.admits(t.Context(), "p") || len(yes) > 0 {
+			t.Error("a member was refused, or taken for alive because it is a member")
+		}
+		delay = time.Second
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		defer cancel()
 		if g.admits(ctx, "p") || !g.maybe("p") {
