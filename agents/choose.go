@@ -19,6 +19,7 @@ type wish struct {
 	n       int
 	near    []shoal.PeerID // rather these, the first best
 	without []shoal.PeerID
+	beside  []shoal.PeerID // who keep it already, and go on
 }
 
 // chosen is what can be had, and why others cannot.
@@ -42,11 +43,15 @@ func (c chosen) reasons() string {
 }
 
 // choose returns up to n peers that will keep an agent: those that are preferred, then this node, as who makes an
-// agent is likely to call it, then others in zones of their own, by the hash of salt.
+// agent is likely to call it, then others in zones where nobody else keeps it, by the hash of salt.
 func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
 	self := a.self()
 	var fit []shoal.Member
+	zones, asked := map[string]bool{}, map[shoal.PeerID]bool{}
 	for _, m := range append(a.Members.Table(), self) {
+		if slices.Contains(w.beside, m.ID) {
+			zones[m.Attributes.Labels["zone"]] = true
+		}
 		switch {
 		case slices.Contains(w.without, m.ID):
 		case m.State != shoal.Alive:
@@ -79,7 +84,6 @@ func (a *Agents) choose(ctx context.Context, w wish) (out chosen, err error) {
 		yi, yh := order(y.ID)
 		return cmp.Or(cmp.Compare(xi, yi), cmp.Compare(xh, yh), cmp.Compare(x.ID, y.ID))
 	})
-	zones, asked := map[string]bool{}, map[shoal.PeerID]bool{}
 	for _, apart := range []bool{true, false} {
 		for _, m := range fit {
 			zone := m.Attributes.Labels["zone"]

@@ -88,12 +88,14 @@ func (x *actor) mend(c group.Conf, f fleet, gone func(shoal.PeerID) bool) {
 	w := keepers.Lacks(c, x.genesis.Replicas, x.a.takers(f, c, x.genesis.Needs), gone)
 	ch := group.Change{Promote: w.Promote, Remove: w.Remove}
 	if w.Learn > 0 {
-		mine := make([]shoal.PeerID, len(c.Members))
-		for i, m := range c.Members {
-			mine[i] = m.Peer
+		var mine, stay []shoal.PeerID
+		for _, m := range c.Members {
+			if mine = append(mine, m.Peer); !gone(m.Peer) {
+				stay = append(stay, m.Peer)
+			}
 		}
 		ctx, cancel := context.WithTimeout(x.a.ctx, 5*time.Second)
-		found, err := x.a.choose(ctx, wish{needs: x.genesis.Needs, salt: string(x.key), n: w.Learn, without: mine})
+		found, err := x.a.choose(ctx, wish{needs: x.genesis.Needs, salt: string(x.key), n: w.Learn, without: mine, beside: stay})
 		cancel()
 		if err != nil || len(found.keepers) == 0 {
 			return

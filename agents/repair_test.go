@@ -3,6 +3,8 @@ package agents
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,6 +168,42 @@ func TestSurveyRolls(t *testing.T) {
 		time.Sleep(2 * n.cfg.Replace)
 		if n := round(); n != kept {
 			t.Errorf("%d turns after a while", n)
+		}
+	})
+}
+
+// TestARepairKeepsZones: who takes a lost keeper's place is of a zone in which nobody else keeps the agent.
+func TestARepairKeepsZones(t *testing.T) {
+	inBubble(t, 7, func(t *testing.T, w *world) {
+		w.label(func(i int) string { return []string{"a", "a", "a", "b", "b", "c", "c"}[i] })
+		in := func(agent string) (string, int) {
+			zones, who := map[string]bool{}, ""
+			for _, k := range w.show(agent).Keepers {
+				zones[w.zones[k]] = true
+				who += " " + k.Short() + " in " + w.zones[k]
+			}
+			return who, len(zones)
+		}
+		time.Sleep(time.Minute)
+		var lost *peer
+		for i := range 8 {
+			name := fmt.Sprint("agent-", i)
+			c := w.nodes[0].create(name, 3)
+			if who, n := in(name); n != 3 {
+				t.Fatalf("%s begins with%s", name, who)
+			}
+			if lost == nil {
+				lost = w.nodes[slices.IndexFunc(w.nodes, func(n *peer) bool { return w.zones[n.id] == "b" && slices.Contains(c.Keepers, n.id) })]
+			}
+		}
+		lost.kill()
+		w.setState(lost.id, shoal.Down)
+		time.Sleep(3 * time.Minute)
+		for i := range 8 {
+			name := fmt.Sprint("agent-", i)
+			if who, n := in(name); n != 3 || strings.Contains(who, lost.id.Short()) {
+				t.Errorf("%s is kept by%s", name, who)
+			}
 		}
 	})
 }

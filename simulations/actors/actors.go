@@ -25,28 +25,28 @@ type World interface {
 	Now() time.Duration
 	After(d time.Duration, f func())
 	Up(n Node) bool
-	Hears(a, b Node) bool                               // both are up, and messages come through both ways
-	Life(n Node) uint64                                 // how often the node has started, from 1; greater with each start
-	Born(n Node) time.Duration                          // when it did so last
-	Way(from, to Node) time.Duration                    // of a message, about
-	Calm() bool                                         // nothing keeps messages back between nodes that are up
-	Sent(bytes int)                                     // messages that were not posted one by one
-	Post(from, to Node, bytes int, f func())            // calls f when a message arrives, if it does
-	Sync(n Node, f func())                              // calls f after an fsync, unless the node loses its power before
-	Carry(from, to Node, bytes uint64, f func(ok bool)) // moves a state
-	Spare(at Node, not []Node) (Node, bool)             // a node that may become a keeper, as one knows that looks for it
-	Free(not []Node) int                                // how many there are
-	Peer(n Node) shoal.PeerID                           // its name
-	Node(p shoal.PeerID) Node                           // the inverse
-	Gone(at, n Node) bool                               // n has been away, or silent to another, for Missing or longer
-	Zone(n Node) string                                 // that fails at once, as its label says; "": none is known
-	Rate(from, to Node) float64                         // bytes a second, as measured
-	Dice(n int64) int64                                 // from [0, n)
-	Count(leaf string)                                  // a call of production's leaf
-	Use(from, to Node)                                  // one more agent in use at from is kept by to as well: signs of life go there
-	Release(from, to Node)                              // one less
-	Moved(a *Agent, to Node)                            // an agent moved by itself
-	Broken(invariant string)                            // what must never be, was
+	Hears(a, b Node) bool                                   // both are up, and messages come through both ways
+	Life(n Node) uint64                                     // how often the node has started, from 1; greater with each start
+	Born(n Node) time.Duration                              // when it did so last
+	Way(from, to Node) time.Duration                        // of a message, about
+	Calm() bool                                             // nothing keeps messages back between nodes that are up
+	Sent(bytes int)                                         // messages that were not posted one by one
+	Post(from, to Node, bytes int, f func())                // calls f when a message arrives, if it does
+	Sync(n Node, f func())                                  // calls f after an fsync, unless the node loses its power before
+	Carry(from, to Node, bytes uint64, f func(ok bool))     // moves a state
+	Spare(at Node, not []Node, zones []string) (Node, bool) // a node that may become a keeper, as one knows that looks for it: rather of none of these zones
+	Free(not []Node) int                                    // how many there are
+	Peer(n Node) shoal.PeerID                               // its name
+	Node(p shoal.PeerID) Node                               // the inverse
+	Gone(at, n Node) bool                                   // n has been away, or silent to another, for Missing or longer
+	Zone(n Node) string                                     // that fails at once, as its label says; "": none is known
+	Rate(from, to Node) float64                             // bytes a second, as measured
+	Dice(n int64) int64                                     // from [0, n)
+	Count(leaf string)                                      // a call of production's leaf
+	Use(from, to Node)                                      // one more agent in use at from is kept by to as well: signs of life go there
+	Release(from, to Node)                                  // one less
+	Moved(a *Agent, to Node)                                // an agent moved by itself
+	Broken(invariant string)                                // what must never be, was
 }
 
 // The defaults of the room agents.

@@ -102,7 +102,7 @@ func (s *stage) Carry(from, to Node, _ uint64, f func(bool)) {
 	s.After(time.Millisecond, func() { f(s.Hears(from, to)) })
 }
 
-func (s *stage) Spare(at Node, not []Node) (Node, bool) {
+func (s *stage) Spare(at Node, not []Node, _ []string) (Node, bool) {
 	for n := range Node(5) {
 		taken := !s.Hears(at, n)
 		for _, x := range not {

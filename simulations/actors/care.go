@@ -38,8 +38,12 @@ func (a *Agent) mend() {
 	c := m.stored.Mark.Conf
 	gone := a.gone(m.n)
 	var nodes []Node
+	var zones []string // in which it goes on being kept
 	for _, x := range c.Members {
-		nodes = append(nodes, w.Node(x.Peer))
+		n := w.Node(x.Peer)
+		if nodes = append(nodes, n); !gone(x.Peer) {
+			zones = append(zones, w.Zone(n))
+		}
 	}
 	lacks := keepers.Lacks(c, a.Wanted, w.Free(nodes), gone)
 	if lacks.None() && !c.Joint() && !c.Learners() {
@@ -50,7 +54,7 @@ func (a *Agent) mend() {
 	w.After(tend, a.mend)
 	ch := group.Change{Promote: lacks.Promote, Remove: lacks.Remove}
 	if lacks.Learn > 0 {
-		n, ok := w.Spare(m.n, nodes)
+		n, ok := w.Spare(m.n, nodes, zones)
 		if !ok {
 			return
 		}

@@ -24,7 +24,7 @@ const (
 	Refresh   = 10 * time.Minute       // of tables: dht.Config
 	Memory    = 2 * time.Second        // how long a silent peer is passed over at first, doubling: dht.Config
 	maxMemory = 30 * time.Second       // dht/reach.go
-	dialTime  = 10 * time.Second       // dht/reach.go: a dial goes on for so long
+	dialTime  = 5 * time.Second        // until a dial has failed: host.Config.DialTimeout
 )
 
 // mix is the finalizer of splitmix64: each bit of the result depends on each of x.

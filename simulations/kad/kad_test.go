@@ -349,21 +349,6 @@ func TestClients(t *testing.T) {
 	}
 }
 
-func TestSilentPeersArePassedOver(t *testing.T) {
-	var s silences
-	now := time.Minute
-	if s.passed(1, 2, now) {
-		t.Fatal("passed over before it failed")
-	}
-	for _, span := range []time.Duration{2, 4, 8, 16, 30, 30} {
-		s.failed(1, 2, 3, now)
-		if !s.passed(1, 2, now+span*time.Second-1) || s.passed(1, 2, now+span*time.Second) || s.passed(2, 1, now) {
-			t.Fatalf("not passed over for %d s", span)
-		}
-		now += span * time.Second
-	}
-}
-
 func BenchmarkFind(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

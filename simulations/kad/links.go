@@ -115,6 +115,12 @@ func (l *Links) Open(a, b uint32) bool {
 	return false
 }
 
+// Hangs reports whether a had a connection to b when b went down last: a finds out only when it hears nothing for long.
+func (l *Links) Hangs(a, b uint32) bool {
+	e := &l.ends[a]
+	return e.n > 0 && slices.Contains(l.list(e), b|uint32(l.ends[b].life-1)<<nodeBits)
+}
+
 // Dial notes a connection from a to b.
 func (l *Links) Dial(a, b uint32) {
 	l.Opened++

@@ -31,6 +31,9 @@ type Searcher struct {
 	// Alpha and Beta are those of a kad-dht that is set up otherwise than package dht does; 0: as there.
 	Alpha, Beta int
 
+	// Members says that nodes know all members: whom one loses from a table in which there is room it tries again, though nobody asks for it.
+	Members bool
+
 	silent silences
 	far    []patience.Strangers // by place
 	peers  []peer               // heard of, nearest first
@@ -258,6 +261,7 @@ func (s *Searcher) land(f *flight) {
 func (s *Searcher) answered(f *flight) {
 	s.r.Answered++
 	s.Tables.Met(s.from, f.place, s.now+f.answer)
+	s.silent.forget(s.from, f.place)
 	if s.has == nil || !s.has(f.place) {
 		return
 	}
@@ -270,11 +274,12 @@ func (s *Searcher) answered(f *flight) {
 func (s *Searcher) send(place uint32, dist uint64, depth uint8, at time.Duration) flight {
 	f := flight{dist: dist, place: place, depth: depth, begun: at, linked: at, answer: at, waiting: true}
 	open := s.Links.Open(s.from, place)
-	if s.silent.passed(s.from, place, s.now+at) {
+	v, hangs := s.silence(place, s.now+at)
+	if s.now+at < v.until {
 		s.r.Silent++
 		return f
 	}
-	if !open {
+	if open = open || s.now+at < hangs; !open {
 		f.met = s.Links.Met(s.from, place)
 		way, ok := s.Net.Trips(s.from, place, s.Handshake+1) // the last: identify
 		f.linked += way
@@ -285,7 +290,8 @@ func (s *Searcher) send(place uint32, dist uint64, depth uint8, at time.Duration
 			if f.answer = at + wait; f.dial > 0 {
 				s.Links.Dial(s.from, place) // it goes on, and is there for a later step
 			} else {
-				s.silent.failed(s.from, place, s.Space.Len(), s.now+f.answer)
+				f.answer = at + v.dialled(s.now+at, wait)
+				s.vain(place, s.now+f.answer, v)
 			}
 			f.linked = f.answer
 			s.r.Silent++
@@ -311,7 +317,8 @@ func (s *Searcher) ask(f flight, open bool) flight {
 	f.sent = true
 	if !ok || way > wait {
 		f.answer = f.linked + wait
-		s.silent.failed(s.from, f.place, s.Space.Len(), s.now+f.answer)
+		v, _ := s.silence(f.place, s.now+f.answer)
+		s.vain(f.place, s.now+f.answer, v)
 		s.r.Silent++
 		return f
 	}

@@ -73,6 +73,16 @@ func (s *Space) Set(place uint32, up bool, now time.Duration) {
 	s.since[place] = uint32(now/tick) + 1
 }
 
+// roomy reports whether there is room in the table of a for all who would be in the bucket of b, but b.
+func (s *Space) roomy(a, b uint32) bool {
+	bucket := bits.LeadingZeros64(s.ids[a] ^ s.ids[b])
+	if bucket >= s.last(a) {
+		return true
+	}
+	low, high := s.sharing(s.ids[b], bucket+1)
+	return int(high-low) <= K
+}
+
 // Since returns when the node at a place last went or came, and whether it ever did.
 func (s *Space) Since(place uint32) (time.Duration, bool) {
 	t := s.since[place]

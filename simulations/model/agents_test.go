@@ -1,6 +1,7 @@
 package model
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -179,5 +180,41 @@ func TestSignsOfLifeAreOfNodes(t *testing.T) {
 	one, many := beats(1), beats(20)
 	if one != uint64(time.Minute/actors.Beat)*beatBytes || many != one {
 		t.Errorf("%d bytes for one agent in a minute, %d for twenty", one, many)
+	}
+}
+
+// TestSpare: who is to keep an agent besides is of a zone in which nobody keeps it, as far as there is one.
+func TestSpare(t *testing.T) {
+	s := town(30, func(s *scenario.Scenario) {
+		s.Classes = s.Classes[:1]
+		s.Classes[0].Count = 10
+		s.Classes[0].Labels = map[string]string{"zone": "a"}
+		for _, zone := range []string{"b", "c"} {
+			c := s.Classes[0]
+			c.Name, c.Labels = zone, map[string]string{"zone": zone}
+			s.Classes = append(s.Classes, c)
+		}
+		s.Agents = []scenario.Agents{{Name: "house", Count: 1, State: 100, Replicas: 3}}
+		s.Load = []scenario.Load{{Ask: scenario.Call, On: "house", Rate: 1}}
+	})
+	c, err := newCity(s, 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		zones []string
+		want  string // any of these
+	}{{[]string{"a", "c"}, "b"}, {[]string{"b"}, "ac"}, {[]string{"a", "b", "c"}, "abc"}, {nil, "abc"}} {
+		got := map[string]bool{}
+		for range 200 {
+			n, ok := c.agents.Spare(0, []node{1, 2}, x.zones)
+			if !ok || n == 1 || n == 2 || !strings.Contains(x.want, c.agents.Zone(n)) {
+				t.Fatalf("beside %v: %d in %q, %v", x.zones, n, c.agents.Zone(n), ok)
+			}
+			got[c.agents.Zone(n)] = true
+		}
+		if len(got) != len(x.want) {
+			t.Errorf("beside %v: all in %v", x.zones, got)
+		}
 	}
 }

@@ -96,7 +96,7 @@ func (c *city) buildDHT() error {
 		d.links.Worth, d.held = d.worth(tables), map[uint64]bool{}
 	}
 	d.lost.Most = 1 << 18 // it is that of all nodes
-	d.s = &kad.Searcher{Space: d.space, Tables: tables, Links: d.links, Net: d, Handshake: handshake, Greet: greet}
+	d.s = &kad.Searcher{Space: d.space, Tables: tables, Links: d.links, Net: d, Handshake: handshake, Greet: greet, Members: c.s.Table}
 	d.dice = c.loop.Rand("mesh")
 	for p := range d.nodeAt {
 		d.mesh(uint32(p))

@@ -100,9 +100,14 @@ func (k *agents) Carry(from, to node, bytes uint64, f func(bool)) {
 	})
 }
 
-// Spare finds a node that may become a keeper.
-func (k *agents) Spare(at node, not []node) (node, bool) {
-	list := k.c.some(k.dice, 1, func(n node) bool { return k.Hears(at, n) && !slices.Contains(not, n) })
+// Spare finds a node that may become a keeper: rather in none of the zones of those that are.
+func (k *agents) Spare(at node, not []node, zones []string) (node, bool) {
+	fits := func(n node) bool { return k.Hears(at, n) && !slices.Contains(not, n) }
+	apart := func(n node) bool { z := k.Zone(n); return z == "" || !slices.Contains(zones, z) }
+	list := k.c.some(k.dice, 1, func(n node) bool { return fits(n) && apart(n) })
+	if len(list) == 0 {
+		list = k.c.some(k.dice, 1, fits)
+	}
 	if len(list) == 0 {
 		return 0, false
 	}
