@@ -225,14 +225,12 @@ func (x *actor) flush() {
 			return
 		}
 		if e.Sealed > 0 {
-			x.a.writer.put(x.a.store.sealing(x.key, x.rec, e.Sealed), true, func(error) {}) // on failure the next message says it again
-			x.leave(sealedOff(x.key, record{Generation: x.rec.Generation, Sealed: e.Sealed}))
+			x.depart(x.a.store.sealing(x.key, x.rec, e.Sealed), sealedOff(x.key, record{Generation: x.rec.Generation, Sealed: e.Sealed}))
 			return
 		}
 		if e.Removed {
-			x.a.writer.put(x.a.store.leaving(x.key, x.self), true, func(error) {}) // on failure the group tells it again
 			x.a.work.Go(func() { _ = x.a.Directory.Withdraw(x.a.ctx, x.key) })
-			x.leave(shoal.E(shoal.NotFound, "agent "+KeyText(x.key), "this node does not keep it any more", ""))
+			x.depart(x.a.store.leaving(x.key, x.self), shoal.E(shoal.NotFound, "agent "+KeyText(x.key), "this node does not keep it any more", ""))
 			return
 		}
 		if !busy {
@@ -383,7 +381,7 @@ func (x *actor) fail(err error) {
 	x.a.cfg.Log.Error("agent: its state cannot be written or read", "agent", KeyText(x.key), "err", err)
 	x.void.Store(true)
 	x.a.mu.Lock()
-	x.a.failed[x.key] = true
+	x.a.behind[x.key] = true
 	x.a.mu.Unlock()
 	if shoal.KindOf(err) == shoal.Corrupt {
 		x.a.mu.Lock()
@@ -392,6 +390,20 @@ func (x *actor) fail(err error) {
 	}
 	// What this disk has is no answer of the agent's: another keeper may do better, and a message is sent again.
 	x.leave(&shoal.Error{Kind: shoal.Unavailable, What: "agent " + KeyText(x.key), Why: err.Error(), Err: err})
+}
+
+// depart ends the group on this node by a last batch. Whoever needs the group meanwhile waits for that: it would find what is going, or a
+// part of it. If the batch fails, the next message of the group ends it again. The caller holds mu.
+func (x *actor) depart(batch []shoal.Write, why error) {
+	x.a.mu.Lock()
+	x.a.behind[x.key] = true
+	x.a.mu.Unlock()
+	x.a.writer.put(batch, true, func(error) {
+		x.a.mu.Lock()
+		defer x.a.mu.Unlock()
+		delete(x.a.behind, x.key)
+	})
+	x.leave(why)
 }
 
 // leave takes the group out of memory. The caller holds mu.

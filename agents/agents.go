@@ -48,7 +48,7 @@ type Agents struct {
 	coming   map[shoal.Key]*intake            // those whose state is being taken in
 	promises map[shoal.Key]group.Promise      // of groups that left memory, until they are over
 	sick     map[shoal.Key]error              // quarantined
-	failed   map[shoal.Key]bool               // whose disk did not do what it was asked, since they were last in memory
+	behind   map[shoal.Key]bool               // whose disk may not yet have all that was written of them when they were last in memory
 	told     map[shoal.Key]group.Instant      // when another keeper was last told so
 	paid     *simplelru.LRU[shoal.Key, *pull] // by agents that were led here when they went to sleep
 	closed   bool
@@ -91,7 +91,7 @@ func New(cfg Config, d Deps) (*Agents, error) {
 		fellows:  fellows{list: map[shoal.PeerID]*fellow{}},
 		awake:    map[shoal.Key]*actor{}, loading: map[shoal.Key]chan struct{}{}, held: map[shoal.Key]bool{}, coming: map[shoal.Key]*intake{},
 		departing: map[shoal.PeerID]group.Instant{}, promises: map[shoal.Key]group.Promise{},
-		sick: map[shoal.Key]error{}, failed: map[shoal.Key]bool{}, told: map[shoal.Key]group.Instant{},
+		sick: map[shoal.Key]error{}, behind: map[shoal.Key]bool{}, told: map[shoal.Key]group.Instant{},
 		paid: recent[shoal.Key, *pull](maxPaid),
 	}
 	a.begun = a.instant()
@@ -197,10 +197,10 @@ func (a *Agents) get(key shoal.Key) (*actor, error) {
 		done := make(chan struct{})
 		a.loading[key] = done
 		promise, owes := a.promises[key]
-		failed := a.failed[key]
-		delete(a.failed, key)
+		behind := a.behind[key]
+		delete(a.behind, key)
 		a.mu.Unlock()
-		if failed { // what is being written of it comes first
+		if behind { // what is being written of it comes first
 			_ = a.writer.commit(a.ctx, nil) // its order is what counts
 		}
 

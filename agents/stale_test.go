@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shoal-fabric/shoal"
@@ -115,6 +116,39 @@ func TestStaleKeeper(t *testing.T) {
 					t.Errorf("read: %q, %v; want %d (silent: %v)", got, err, n, silent)
 				}
 			}
+		}
+	})
+}
+
+// TestDeparture: who needs a group while what ends it here is on its way to the disk waits for that. It would find the group as it was, or a part of
+// it, and take that for damage.
+func TestDeparture(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, w *world) {
+		p := w.nodes[1]
+		c := w.nodes[0].create("a", 3)
+		w.nodes[0].wantCall("1", "a", "add", "")
+		time.Sleep(time.Second)
+		key, _, _, err := parseAgent(c.Key)
+		must(t, err)
+		x, err := p.get(key)
+		must(t, err)
+		const busy = 3 * time.Second // the disk
+		p.writer.put([]shoal.Write{{Key: []byte("slow"), Value: []byte{1}}}, true, func(error) { time.Sleep(busy) })
+		synctest.Wait()
+		x.mu.Lock()
+		x.depart(p.store.leaving(key, x.self), shoal.E(shoal.NotFound, "agent", "it left", ""))
+		x.mu.Unlock()
+		begun := time.Now()
+		if _, err := p.get(key); shoal.KindOf(err) != shoal.NotFound {
+			t.Errorf("%v, not that it is none of its keepers", err)
+		}
+		if took := time.Since(begun); took != busy {
+			t.Errorf("it waited for %v", took)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.behind) > 0 || len(p.sick) > 0 {
+			t.Errorf("behind %v, sick %v", p.behind, p.sick)
 		}
 	})
 }
