@@ -41,6 +41,7 @@ type fetch struct {
 	ctx   context.Context
 	class Class
 	what  string
+	stall time.Duration // a source that sends nothing for so long is given up: Config.Stall, or less while there are others to turn to
 
 	mu      sync.Mutex
 	wake    chan struct{} // closed and renewed when anything below changes
@@ -71,7 +72,7 @@ type fetch struct {
 
 func (d *Data) newFetch(ctx context.Context, c cid.Cid, class Class) *fetch {
 	f := &fetch{
-		d: d, ctx: ctx, class: class, what: "fetch " + c.String(), wake: make(chan struct{}),
+		d: d, ctx: ctx, class: class, what: "fetch " + c.String(), stall: d.cfg.Stall, wake: make(chan struct{}),
 		anyone: &pile{},
 		known:  map[shoal.PeerID]bool{d.Peers.Self(): true}, asked: map[cid.Cid]bool{},
 		arrived: make(chan shoal.Block, 16), ahead: map[cid.Cid][]byte{},

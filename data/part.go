@@ -241,7 +241,8 @@ func (r *parts) told(from shoal.PeerID, bytes int, took time.Duration) {
 }
 
 // bring fetches a block from one holder after the other, those first that the reader wants, and then the one that served
-// last: so that its distance is one distance.
+// last: so that its distance is one distance. It does not wait long for one that says nothing, who may be gone, before all were asked: turns of
+// agents read, and have ten seconds.
 func (r *parts) bring(ctx context.Context, c cid.Cid) (b []byte, last error) {
 	d := r.d
 	select {
@@ -257,7 +258,11 @@ func (r *parts) bring(ctx context.Context, c cid.Cid) (b []byte, last error) {
 		}
 		for _, p := range r.order(at) {
 			begun := time.Now()
-			b, n, err := d.one(ctx, c, p)
+			stall := d.cfg.HeldTimeout
+			if anew {
+				stall = d.cfg.Stall
+			}
+			b, n, err := d.one(ctx, c, p, min(stall, d.cfg.Stall))
 			switch {
 			case err == nil:
 				d.afar.served(r.root, p)
@@ -302,11 +307,12 @@ func (r *parts) order(at distant) []shoal.PeerID {
 	return out
 }
 
-// one asks one peer for a block, which is at hand then, and says how many bytes came.
-func (d *Data) one(ctx context.Context, c cid.Cid, p shoal.PeerID) (b []byte, n int, err error) {
+// one asks one peer for a block, which is at hand then, and says how many bytes came. A peer that sends nothing for stall is given up.
+func (d *Data) one(ctx context.Context, c cid.Cid, p shoal.PeerID, stall time.Duration) (b []byte, n int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := d.newFetch(ctx, c, Content)
+	f.stall = stall
 	defer f.finish()
 	f.looked = true
 	f.addSource(p)

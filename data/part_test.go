@@ -250,6 +250,59 @@ func TestReadPartFromWhom(t *testing.T) {
 	}
 }
 
+// TestReadPartFromTheDead: a holder that says nothing any more, as one whose machine lost its power, costs a moment and not a turn's time: neither on a
+// connection that still seems to be there nor where none comes about.
+func TestReadPartFromTheDead(t *testing.T) {
+	for _, dial := range []bool{false, true} {
+		w := newWorld(t, 3)
+		ctx := t.Context()
+		file := filepath.Join(t.TempDir(), "file")
+		content := random(rand.New(rand.NewPCG(5, 6)), 3<<20)
+		must(t, os.WriteFile(file, content, 0o644))
+		set := w.nodes[1].putAt(file)
+		must(t, w.nodes[2].Pin(ctx, set))
+		way := Way{Rank: func(p shoal.PeerID) int {
+			if p == w.nodes[1].id {
+				return 0
+			}
+			return 1
+		}}
+		reader := w.nodes[0]
+		buf := make([]byte, 10)
+		_, err := reader.ReadPart(ctx, set, "", 0, buf, way)
+		must(t, err)
+		w.net.Node("mute").HandleStream("data.fetch", func(ctx context.Context, _ shoal.PeerID, _ []byte, _ shoal.Stream) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		reader.Peers = deaf{reader.Peers, w.nodes[1].id, dial}
+		begun := time.Now()
+		_, err = reader.ReadPart(ctx, set, "", 2<<20, buf, way)
+		must(t, err)
+		if took := time.Since(begun); took > reader.cfg.Stall/2 || !bytes.Equal(buf, content[2<<20:][:10]) {
+			t.Errorf("dial %v: it took %v", dial, took)
+		}
+	}
+}
+
+// deaf is a network in which nobody gets through to one peer, or whoever does hears nothing.
+type deaf struct {
+	shoal.Peers
+	peer shoal.PeerID
+	dial bool
+}
+
+func (d deaf) Open(ctx context.Context, p shoal.PeerID, method string, req []byte) (shoal.Stream, error) {
+	switch {
+	case p != d.peer:
+		return d.Peers.Open(ctx, p, method, req)
+	case d.dial:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return d.Peers.Open(ctx, "mute", method, req)
+}
+
 // TestReadPartSlowly: what comes is what is read, also if a busy machine takes longer to get on than it is at hand.
 func TestReadPartSlowly(t *testing.T) {
 	w := newWorld(t, 2)

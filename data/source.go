@@ -66,16 +66,43 @@ func theirs(p shoal.PeerID, err error) error {
 	return err
 }
 
+// dial opens a stream to a source, which breaks when ctx ends or the watchdog bites. If there are others to turn to, it does not take longer than a
+// source may be silent. end is called when it is not needed any more.
+func (f *fetch) dial(ctx context.Context, p shoal.PeerID) (st shoal.Stream, dog *watchdog, end func(), err error) {
+	ctx, cancel := context.WithCancel(ctx) // ends the stream, too
+	var late *time.Timer
+	if f.stall < f.d.cfg.Stall {
+		late = time.AfterFunc(f.stall, cancel)
+	}
+	st, err = f.d.Peers.Open(ctx, p, f.class.method(), nil)
+	switch {
+	case late != nil && !late.Stop():
+		if err == nil {
+			st.Reset()
+		}
+		cancel()
+		return nil, nil, nil, shoal.Wrap(shoal.Unavailable, "fetch", errStalled)
+	case err != nil:
+		cancel()
+		return nil, nil, nil, err
+	}
+	over := context.AfterFunc(ctx, st.Reset)
+	dog = newWatchdog(f.stall, st)
+	return st, dog, func() {
+		dog.stop()
+		over()
+		st.Reset()
+		cancel()
+	}, nil
+}
+
 func (s *source) converse() error {
 	f := s.f
-	st, err := f.d.Peers.Open(f.ctx, s.peer, f.class.method(), nil)
+	st, dog, end, err := f.dial(f.ctx, s.peer)
 	if err != nil {
 		return err
 	}
-	defer st.Reset()
-	defer context.AfterFunc(f.ctx, st.Reset)()
-	dog := newWatchdog(f.d.cfg.Stall, st)
-	defer dog.stop()
+	defer end()
 
 	queue := make(chan []*item, 64) // requests on their way; answers come in this order
 	failed := make(chan error, 1)

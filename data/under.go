@@ -99,14 +99,11 @@ func (f *fetch) under(
 
 // askUnder fills ahead with one answer of s. It returns nil without error if s lacks c.
 func (f *fetch) askUnder(ctx context.Context, s *source, c cid.Cid) (out []byte, err error) {
-	st, err := f.d.Peers.Open(ctx, s.peer, f.class.method(), nil)
+	st, dog, end, err := f.dial(ctx, s.peer)
 	if err != nil {
 		return nil, err
 	}
-	defer st.Reset()
-	defer context.AfterFunc(ctx, st.Reset)()
-	dog := newWatchdog(f.d.cfg.Stall, st)
-	defer dog.stop()
+	defer end()
 	dog.feed()
 	if err := wire.WriteFrame(st, wire.Marshal(pieces.Want{Under: c.Bytes()}), pieces.MaxWantLen); err != nil {
 		return nil, dog.explain(err)

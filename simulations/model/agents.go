@@ -44,6 +44,7 @@ type agents struct {
 
 const (
 	callTime  = 30 * time.Second       // agents/calls.go
+	askTime   = time.Minute            // the load's, in package world
 	second    = 700 * time.Millisecond // agents/calls.go: another keeper is asked as well
 	hedgeWait = actors.Patience + second
 	callPause = 10 * time.Millisecond // doubled up to:
@@ -176,7 +177,7 @@ func (k *agents) ask(load int, q scenario.Request) {
 	if k.c.o.called != nil {
 		replied = k.c.o.called(id, x.Read)
 	}
-	k.call(node(q.Node), id, x, func(reply []byte, ok bool) {
+	k.within(askTime, node(q.Node), id, x, func(reply []byte, ok bool) {
 		now := k.c.loop.Now()
 		if ok {
 			replied(binary.BigEndian.Uint64(reply))
@@ -241,8 +242,8 @@ func (k *agents) leaf(a *actors.Agent, at node, set *set, part uint32, bytes uin
 		}
 		for _, n := range k.order(a, at, w) {
 			switch {
-			case !k.Hears(at, n):
-				wait += stall
+			case !k.Hears(at, n): // there are others to turn to
+				wait += heldTimeout
 			case !d.here(n, part): // it has other parts, and says so
 				wait += c.trip(at, n)
 			default:
@@ -303,12 +304,17 @@ func (k *agents) order(a *actors.Agent, at node, w *distant) []node {
 
 // call is one call, until it has its reply or its time is over: agents' Call.
 func (k *agents) call(from node, id uint32, q *actors.Question, done func(reply []byte, ok bool)) {
+	k.within(callTime, from, id, q, done)
+}
+
+// within is a call of a caller who names a deadline.
+func (k *agents) within(limit time.Duration, from node, id uint32, q *actors.Question, done func(reply []byte, ok bool)) {
 	x := &call{k: k, from: from, life: k.c.lives(from), a: k.agent(id), q: q, wait: callPause, done: done, tried: map[node]int{}}
 	x.p = k.belief(from, id)
 	if !q.Read {
 		x.number()
 	}
-	k.c.loop.After(callTime, func() { x.end(nil, false) })
+	k.c.loop.After(limit, func() { x.end(nil, false) })
 	key := uint64(from)<<32 | uint64(id)
 	if id < k.topics || id == directoryID || k.names[key] { // package world calls by keys too, and topics by their names
 		x.try()

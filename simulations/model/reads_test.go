@@ -39,7 +39,7 @@ func TestReadsCrossLeaves(t *testing.T) {
 }
 
 // TestWhoIsAskedForALeaf: first keepers, then who served last among those that could become one, then who has more; those that could not, as
-// they are where the agent is already, come last. Who cannot be reached costs the patience of a fetch; who has the partition in its cache alone
+// they are where the agent is already, come last. Who cannot be reached costs a moment, as there are others; who has the partition in its cache alone
 // serves it if it keeps another one.
 func TestWhoIsAskedForALeaf(t *testing.T) {
 	s := town(90, func(s *scenario.Scenario) {
@@ -102,7 +102,7 @@ func TestWhoIsAskedForALeaf(t *testing.T) {
 		t.Errorf("they said that they have %v", held)
 	}
 	clear(k.where)
-	for away, least := range map[bool]time.Duration{false: 0, true: stall} {
+	for away, least := range map[bool]time.Duration{false: 0, true: heldTimeout} {
 		k.where[pair(at, set.first)] = &distant{until: c.loop.Now() + event.At(time.Minute), held: []holding{{keeper, 1}, {other, 1}}, last: at}
 		c.churn.cuts = nil
 		if away {
