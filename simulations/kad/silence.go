@@ -18,17 +18,18 @@ type silence struct {
 
 	dial  time.Duration // when the dial that is under way fails; 0: none is
 	quiet time.Duration // libp2p does not dial it before
-	dials uint8         // that failed
+	dials uint8         // that failed, some hundred at most
 
 	next  time.Duration // when the asker tries it in the background; 0: it does not, or does so now
 	end   time.Duration // when that has failed; 0: it does not now
-	tries uint8         // that began
+	tries uint8         // that began, 10 at most
 }
 
 // What go-libp2p's swarm does about who cannot be dialled, and package dht about who is to be in the table: each waits for longer each time.
 const (
 	backoffBase = 5 * time.Second
 	backoffCoef = time.Second // times the square of the dials that failed before
+	backoffMax  = 5 * time.Minute
 
 	retryMin = 250 * time.Millisecond // dht/table.go
 	retryMax = 30 * time.Second
@@ -68,16 +69,16 @@ func (v *silence) at(now, hangs time.Duration, dials bool) {
 		case t == 0 || t > now:
 			return
 		case t == v.dial:
-			v.quiet = t + backoffBase + backoffCoef*time.Duration(v.dials)*time.Duration(v.dials)
-			v.dial, v.dials = 0, v.dials+1
+			v.quiet = t + min(backoffBase+backoffCoef*time.Duration(v.dials)*time.Duration(v.dials), backoffMax)
+			v.dial, v.dials = 0, min(v.dials+1, 100)
 			v.failed(t)
 		case t == v.end:
-			v.next, v.end = t+min(retryMin<<min(v.tries-1, 10), retryMax), 0
+			v.next, v.end = t+min(retryMin<<(v.tries-1), retryMax), 0
 			v.failed(t)
 		case t < hangs:
-			v.next, v.end, v.tries = 0, t+patient, v.tries+1
+			v.next, v.end, v.tries = 0, t+patient, min(v.tries+1, 10)
 		case dials:
-			v.next, v.end, v.tries = 0, t+max(v.dialled(t, patient), 1), v.tries+1
+			v.next, v.end, v.tries = 0, t+max(v.dialled(t, patient), 1), min(v.tries+1, 10)
 		default:
 			v.next = 0
 		}
