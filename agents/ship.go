@@ -235,7 +235,7 @@ func (a *Agents) takeIn(key shoal.Key, head consignment, s io.Reader) error {
 		err = a.receive(data, s)
 	}
 	if err == nil {
-		err = a.replace(key, head, slot)
+		err = a.replace(key, head, slot, len(rec.Genesis) > 0)
 	}
 	if err != nil && len(rec.Genesis) == 0 { // nobody may try again
 		_ = a.Table.Commit(false, clear)
@@ -282,8 +282,9 @@ func (a *Agents) receive(prefix []byte, s io.Reader) error {
 	}
 }
 
-// replace makes the state in a slot the one that counts, at once with all that belongs to it.
-func (a *Agents) replace(key shoal.Key, head consignment, slot byte) error {
+// replace makes the state in a slot the one that counts, at once with all that belongs to it. kept says whether this node kept the group when the
+// state began to come: what ended that meanwhile has taken a part of it along.
+func (a *Agents) replace(key shoal.Key, head consignment, slot byte, kept bool) error {
 	had, err := a.hold(key)
 	if err != nil {
 		return err
@@ -292,9 +293,17 @@ func (a *Agents) replace(key shoal.Key, head consignment, slot byte) error {
 	if had != nil { // what it has on its way to the disk was promised to nobody
 		had.evict(shoal.E(shoal.Unavailable, "agent "+KeyText(key), "its state is being replaced", "ask another keeper"))
 	}
+	if err := a.writer.commit(a.ctx, nil); err != nil { // what is on its way to the disk of it comes first
+		return err
+	}
 	rec, st, err := a.follows(key, head)
 	if err != nil {
 		return err
+	}
+	if len(rec.Genesis) == 0 && kept {
+		data := dataKey(key, slot)
+		_ = a.Table.Commit(false, shoal.Write{Key: data, Delete: true, End: next(data)}) // else the next state that comes clears it
+		return shoal.E(shoal.Unavailable, "agent "+KeyText(key), "this node left it meanwhile", "send its state again")
 	}
 	if len(rec.Genesis) > 0 && rec.Slot == slot {
 		return shoal.E(shoal.Unavailable, "agent "+KeyText(key), "its state was replaced meanwhile", "try again")
