@@ -145,8 +145,8 @@ func TestDeparture(t *testing.T) {
 		if took := time.Since(begun); took != busy {
 			t.Errorf("it waited for %v", took)
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
+		p.Agents.mu.Lock()
+		defer p.Agents.mu.Unlock()
 		if len(p.behind) > 0 || len(p.sick) > 0 {
 			t.Errorf("behind %v, sick %v", p.behind, p.sick)
 		}
