@@ -40,6 +40,16 @@ func (w *heard) of(p shoal.PeerID) int {
 	return w.bytes[p]
 }
 
+// before is a Way's rank that has one peer before all others.
+func before(first shoal.PeerID) func(shoal.PeerID) int {
+	return func(p shoal.PeerID) int {
+		if p == first {
+			return 0
+		}
+		return 1
+	}
+}
+
 // putAt puts a file or folder on one node alone.
 func (p *peer) putAt(path string) cid.Cid {
 	p.w.t.Helper()
@@ -217,17 +227,12 @@ func TestReadPartFromWhom(t *testing.T) {
 	var seen heard
 	way := seen.way()
 	for _, first := range []*peer{w.nodes[1], w.nodes[2], w.nodes[1]} {
-		way.Rank = func(p shoal.PeerID) int {
-			if p == first.id {
-				return 0
-			}
-			return 1
-		}
+		way.Rank = before(first.id)
 		time.Sleep(atHandTime)
-		before := seen.of(first.id)
+		was := seen.of(first.id)
 		_, err := w.nodes[0].ReadPart(ctx, set, "", 1<<20, make([]byte, 10), way)
 		must(t, err)
-		if seen.of(first.id) == before {
+		if seen.of(first.id) == was {
 			t.Errorf("%s was not read from", first.id)
 		}
 	}
@@ -242,10 +247,10 @@ func TestReadPartFromWhom(t *testing.T) {
 	if !bytes.Equal(buf, content[2<<20:2<<20+10]) {
 		t.Error("wrong bytes")
 	}
-	before := seen.of(w.nodes[1].id)
+	was := seen.of(w.nodes[1].id)
 	_, err = w.nodes[2].ReadPart(ctx, set, "", 0, buf, way)
 	must(t, err)
-	if !bytes.Equal(buf, content[:10]) || seen.of(w.nodes[1].id) != before {
+	if !bytes.Equal(buf, content[:10]) || seen.of(w.nodes[1].id) != was {
 		t.Error("what is here travelled")
 	}
 }
@@ -261,12 +266,7 @@ func TestReadPartFromTheDead(t *testing.T) {
 		must(t, os.WriteFile(file, content, 0o644))
 		set := w.nodes[1].putAt(file)
 		must(t, w.nodes[2].Pin(ctx, set))
-		way := Way{Rank: func(p shoal.PeerID) int {
-			if p == w.nodes[1].id {
-				return 0
-			}
-			return 1
-		}}
+		way := Way{Rank: before(w.nodes[1].id)}
 		reader := w.nodes[0]
 		buf := make([]byte, 10)
 		_, err := reader.ReadPart(ctx, set, "", 0, buf, way)

@@ -183,17 +183,21 @@ func TestSignsOfLifeAreOfNodes(t *testing.T) {
 	}
 }
 
+// zoned has so many machines of the first class stand in each of some zones, and no others.
+func zoned(s *scenario.Scenario, each int, zones ...string) {
+	first := s.Classes[0]
+	s.Classes = nil
+	for _, zone := range zones {
+		c := first
+		c.Name, c.Count, c.Labels = zone, each, map[string]string{"zone": zone}
+		s.Classes = append(s.Classes, c)
+	}
+}
+
 // TestSpare: who is to keep an agent besides is of a zone in which nobody keeps it, as far as there is one.
 func TestSpare(t *testing.T) {
 	s := town(30, func(s *scenario.Scenario) {
-		s.Classes = s.Classes[:1]
-		s.Classes[0].Count = 10
-		s.Classes[0].Labels = map[string]string{"zone": "a"}
-		for _, zone := range []string{"b", "c"} {
-			c := s.Classes[0]
-			c.Name, c.Labels = zone, map[string]string{"zone": zone}
-			s.Classes = append(s.Classes, c)
-		}
+		zoned(s, 10, "a", "b", "c")
 		s.Agents = []scenario.Agents{{Name: "house", Count: 1, State: 100, Replicas: 3}}
 		s.Load = []scenario.Load{{Ask: scenario.Call, On: "house", Rate: 1}}
 	})

@@ -43,14 +43,7 @@ func TestReadsCrossLeaves(t *testing.T) {
 // serves it if it keeps another one.
 func TestWhoIsAskedForALeaf(t *testing.T) {
 	s := town(90, func(s *scenario.Scenario) {
-		s.Classes = s.Classes[:1]
-		s.Classes[0].Count = 30
-		s.Classes[0].Labels = map[string]string{"zone": "a"}
-		for _, zone := range []string{"b", "c"} {
-			c := s.Classes[0]
-			c.Name, c.Labels = zone, map[string]string{"zone": zone}
-			s.Classes = append(s.Classes, c)
-		}
+		zoned(s, 30, "a", "b", "c")
 		s.Data = []scenario.Dataset{{Name: "photos", Count: 1, Bytes: 2 << 20, Partition: 1 << 20, Replicas: 2}}
 		s.Agents = []scenario.Agents{{Name: "house", Count: 1, State: 100, Replicas: 3, Reads: "photos", Read: 1}}
 		s.Load = []scenario.Load{{Ask: scenario.Read, On: "house", Rate: 1}}
